@@ -1,0 +1,347 @@
+// Package engine is the one seam between SQLite and Postgres. Everything that differs between the
+// two is behind the Engine interface; nothing above this package asks which engine it is on.
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"golang.org/x/sync/semaphore"
+	"gorm.io/gorm"
+
+	"github.com/talkbase/talkbase/internal/text"
+	"github.com/talkbase/talkbase/models"
+)
+
+// The names of the engines.
+const (
+	SQLite   = "sqlite"
+	Postgres = "postgres"
+)
+
+// Options is what Open needs to know; the root package's Config resolves to it.
+type Options struct {
+	// DSN names the database, unless SQLDB or Dialector is set.
+	DSN string
+	// SQLDB is a host's own pool. It is not closed.
+	SQLDB *sql.DB
+	// Dialector is a host's own gorm dialector.
+	Dialector gorm.Dialector
+	// Name says which engine SQLDB speaks when its driver does not tell.
+	Name string
+	// Schema is the Postgres schema that holds everything; "" is the connection's own.
+	Schema string
+	// NoVectors leaves the knowledge tables' vectors unused.
+	NoVectors bool
+	// Synchronous is SQLite's PRAGMA synchronous: FULL or NORMAL.
+	Synchronous string
+	// SharedBuffers, WorkMem and MaintenanceWorkMem are in bytes.
+	SharedBuffers, WorkMem, MaintenanceWorkMem int64
+	// MaxConns bounds the connections (SQLite: the readers).
+	MaxConns int
+	// BusyTimeout bounds how long a call waits for the writer, a lock or a connection.
+	BusyTimeout time.Duration
+	// Logger receives what the engine has to say. Never nil.
+	Logger *slog.Logger
+}
+
+// Engine is one open database. Implementations are in this package only.
+//
+// Every *gorm.DB an Engine returns carries the ctx it was asked with. Errors wrap the sentinels.
+type Engine interface {
+	// Name is SQLite or Postgres.
+	Name() string
+	// Reader returns a handle for reading outside a transaction.
+	Reader(ctx context.Context) *gorm.DB
+	// Begin starts a transaction that may write. It waits at most BusyTimeout for its turn, then
+	// returns ErrBusy.
+	Begin(ctx context.Context) (*Tx, error)
+	// BeginRead starts a transaction that sees the database as of one moment.
+	BeginRead(ctx context.Context) (*Tx, error)
+	// Gorm wraps a transaction the host began itself on this database.
+	Gorm(ctx context.Context, tx *sql.Tx) *gorm.DB
+	// SQL returns the pool that schema work runs on.
+	SQL() *sql.DB
+	// Vectors is nil when vectors can be stored and searched, else an error wrapping ErrUnsupported.
+	Vectors() error
+	// EnableVectors makes vectors available where the database allows it; it runs after the schema is up.
+	EnableVectors(ctx context.Context, ddl string) error
+	// Goose returns the dialect, the options and the folder of the schema's steps.
+	Goose() (goose.Dialect, []goose.ProviderOption, string)
+	// LockSuffix is what a SELECT needs at its end to lock the rows it reads, or "".
+	LockSuffix() string
+	// BulkInsert writes rows given in the order of columns, as fast as the engine can, inside tx.
+	BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error
+	// UpsertVectors inserts vectors and replaces those whose id is known, inside tx.
+	UpsertVectors(ctx context.Context, tx *gorm.DB, rows []models.KnowledgeVector) error
+	// ReserveIDs sets n ids of a table's integer key aside, ascending. The rows are then inserted
+	// with these ids in the same transaction.
+	ReserveIDs(ctx context.Context, tx *gorm.DB, table, key string, n int) ([]int64, error)
+	// BindVector turns a vector into what BulkInsert's rows hold.
+	BindVector(v []float32) any
+	// AddTerms indexes documents under their row ids, which must not be in the index: the schema's
+	// triggers take a row out when it is deleted or its text changes.
+	AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error
+	// DeleteTerms takes the rows from first to last out of the index.
+	DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error
+	// MatchTerms returns the SQL that finds q in a terms table under the alias t.
+	MatchTerms(table string, q text.Query) TermMatch
+	// Nearest finds the vectors of one base nearest to q.Vector, nearest first, ties by vector id.
+	Nearest(ctx context.Context, db *gorm.DB, q NearestQuery) ([]Neighbor, error)
+	// Introspect describes the schema that is there.
+	Introspect(ctx context.Context) (Schema, error)
+	// CreateIndex creates one index if it is missing, without blocking writers where the engine can.
+	// It reports whether it was created.
+	CreateIndex(ctx context.Context, ix IndexSpec) (bool, error)
+	// VectorIndex describes the index that speeds up similarity queries on base, ok false when the
+	// engine needs none or cannot make one.
+	VectorIndex(base models.KnowledgeBase, kind string, rows int64) (ix IndexSpec, ok bool)
+	// Snapshot writes a consistent copy of the database to path, or returns ErrUnsupported.
+	Snapshot(ctx context.Context, path string) error
+	// State says what the database holds before the schema is looked at.
+	State(ctx context.Context) (State, error)
+	// DropAll drops everything talkbase created.
+	DropAll(ctx context.Context) error
+	// Close closes what the engine opened.
+	Close() error
+}
+
+// State says what a database holds.
+type State struct {
+	// Empty is true when there are no tables at all.
+	Empty bool
+	// Shared is true for a server's database, which other programs may be using: its schema is not
+	// changed without being asked.
+	Shared bool
+	// Versioned is true when the table of schema versions is there.
+	Versioned bool
+	// Foreign names a table that is in the way of talkbase's own, "" for none.
+	Foreign string
+	// Path is the file, "" when the database is not one.
+	Path string
+}
+
+// VersionTable is where goose keeps the schema's version.
+const VersionTable = "talkbase_schema_version"
+
+// TermDoc is what the text index holds of one row.
+type TermDoc struct {
+	ID  int64
+	Doc text.Document
+}
+
+// TermMatch is the SQL to search a terms table aliased t.
+type TermMatch struct {
+	// Key is the column that holds the row id.
+	Key string
+	// Where and Rank are SQL; lower rank is better. Args bind the placeholders of each.
+	Where    string
+	Args     []any
+	Rank     string
+	RankArgs []any
+}
+
+// NearestQuery asks for the K vectors of Base nearest to Vector.
+type NearestQuery struct {
+	Base   models.KnowledgeBase
+	Vector []float32
+	Metric models.Metric
+	K      int
+	// MaxDistance drops what is farther.
+	MaxDistance *float64
+	// FileStatus limits the answer to files of these states; empty is all.
+	FileStatus []models.TaskStatus
+}
+
+// Neighbor is one answer.
+type Neighbor struct {
+	VectorID string
+	ChunkID  string
+	FileID   string
+	Distance float64
+	// Content, FileName, FilePath and ChunkIndex come from the chunk and the file.
+	Content    string
+	ChunkIndex int64
+	FileName   string
+	FilePath   string
+	FileStatus models.TaskStatus
+}
+
+// IndexSpec names an index and the SQL after "ON table".
+type IndexSpec struct {
+	Name   string
+	Table  string
+	Method string // "" or USING clause's method
+	Body   string // "(a, b DESC)" and what follows it
+}
+
+// Tx is one transaction on its own connection.
+type Tx struct {
+	DB     *gorm.DB
+	commit func() error
+	done   func()
+	roll   func() error
+}
+
+// Commit ends the transaction; the connection goes back.
+func (t *Tx) Commit() error { defer t.done(); return t.commit() }
+
+// Rollback undoes the transaction; the connection goes back.
+func (t *Tx) Rollback() error { defer t.done(); return t.roll() }
+
+// Open opens the database that o names.
+func Open(ctx context.Context, o Options) (Engine, error) {
+	if o.BusyTimeout <= 0 {
+		o.BusyTimeout = 5 * time.Second
+	}
+	switch {
+	case o.Dialector != nil:
+		return openDialector(ctx, o)
+	case o.SQLDB != nil:
+		return openSQLDB(ctx, o)
+	}
+	t, err := ParseDSN(o.DSN)
+	if err != nil {
+		return nil, err
+	}
+	if t.Engine == Postgres {
+		return openPostgresDSN(ctx, o, t.DSN)
+	}
+	return openSQLiteFile(ctx, o, t)
+}
+
+func openSQLDB(ctx context.Context, o Options) (Engine, error) {
+	name := o.Name
+	if name == "" {
+		name = engineOfDriver(o.SQLDB)
+	}
+	switch name {
+	case SQLite:
+		return openSQLitePool(ctx, o, o.SQLDB)
+	case Postgres:
+		return openPostgresPool(ctx, o, o.SQLDB)
+	default:
+		return nil, Invalidf("cannot tell which engine the driver %T speaks: set Config.Engine to %q or %q", o.SQLDB.Driver(), SQLite, Postgres)
+	}
+}
+
+// openDialector lets the host's dialector open its pool and then goes the way of a host's pool.
+func openDialector(ctx context.Context, o Options) (Engine, error) {
+	name := o.Dialector.Name()
+	if name != SQLite && name != Postgres {
+		return nil, Invalidf("talkbase runs on %q and %q, not on gorm's %q", SQLite, Postgres, name)
+	}
+	g, err := gorm.Open(o.Dialector, &gorm.Config{Logger: newGormLogger(o.Logger)})
+	if err != nil {
+		return nil, err
+	}
+	pool, err := g.DB()
+	if err != nil {
+		return nil, err
+	}
+	o.SQLDB, o.Name = pool, name
+	return openSQLDB(ctx, o)
+}
+
+// turns hands out the right to hold a transaction: one for SQLite's writer; on Postgres one fewer
+// than there are connections, so that a plain read inside a transaction always finds one.
+type turns struct {
+	sem  *semaphore.Weighted
+	wait time.Duration
+}
+
+func newTurns(n int, wait time.Duration) *turns {
+	return &turns{sem: semaphore.NewWeighted(int64(max(n, 1))), wait: wait}
+}
+
+func (t *turns) take(ctx context.Context) error {
+	if t.sem.TryAcquire(1) {
+		return nil
+	}
+	wctx, cancel := context.WithTimeout(ctx, t.wait)
+	defer cancel()
+	if err := t.sem.Acquire(wctx, 1); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("%w: waited %s for another transaction to end; inside a transaction, pass on the ctx that its function received", ErrBusy, t.wait)
+	}
+	return nil
+}
+
+func (t *turns) give() { t.sem.Release(1) }
+
+// pool is where transactions are begun.
+type pool struct {
+	db       *sql.DB
+	root     *gorm.DB
+	classify func(error) error
+}
+
+// begin starts a transaction on a connection of its own and wraps it for gorm. The connection is
+// taken explicitly so that drivers can be reached through it.
+func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first string) (*Tx, error) {
+	if err := turns.take(ctx); err != nil {
+		return nil, err
+	}
+	actx, cancel := context.WithTimeout(ctx, turns.wait)
+	conn, err := p.db.Conn(actx)
+	cancel()
+	if err != nil {
+		turns.give()
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return nil, fmt.Errorf("%w: no free connection within %s", ErrBusy, turns.wait)
+		}
+		return nil, p.classify(err)
+	}
+	tx, err := conn.BeginTx(ctx, opts)
+	if err == nil && first != "" {
+		if _, ferr := tx.ExecContext(ctx, first); ferr != nil {
+			_ = tx.Rollback()
+			err = ferr
+		}
+	}
+	if err != nil {
+		_ = conn.Close()
+		turns.give()
+		return nil, p.classify(err)
+	}
+	return &Tx{
+		DB:     withPool(ctx, p.root, tx, conn),
+		commit: func() error { return p.classify(tx.Commit()) },
+		roll:   func() error { return p.classify(tx.Rollback()) },
+		done:   func() { _ = conn.Close(); turns.give() },
+	}, nil
+}
+
+// connKey carries the connection of a transaction for what only the driver can do.
+const connKey = "talkbase:conn"
+
+// withPool returns a handle whose statements run in tx. Where the root prepares its statements,
+// they stay prepared inside the transaction.
+func withPool(ctx context.Context, root *gorm.DB, tx *sql.Tx, conn *sql.Conn) *gorm.DB {
+	g := root.Session(&gorm.Session{NewDB: true, Context: ctx})
+	if conn != nil {
+		g = g.Set(connKey, conn)
+	}
+	g = g.Session(&gorm.Session{Context: ctx})
+	if p, ok := root.ConnPool.(*gorm.PreparedStmtDB); ok {
+		g.Statement.ConnPool = &gorm.PreparedStmtTX{Tx: tx, PreparedStmtDB: p}
+	} else {
+		g.Statement.ConnPool = tx
+	}
+	return g
+}
+
+// connOf returns the connection of a transaction begun by Begin, or nil for one a host began.
+func connOf(tx *gorm.DB) *sql.Conn {
+	if v, ok := tx.Get(connKey); ok {
+		return v.(*sql.Conn)
+	}
+	return nil
+}

@@ -1,0 +1,460 @@
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pgvector/pgvector-go"
+	pgxvec "github.com/pgvector/pgvector-go/pgx"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/talkbase/talkbase/internal/text"
+	"github.com/talkbase/talkbase/models"
+)
+
+type postgresEngine struct {
+	db      *gorm.DB
+	pool    *sql.DB
+	turns   *turns
+	owned   bool
+	wanted  bool // vectors are wanted by the configuration
+	log     Options
+	mu      sync.RWMutex
+	vectors error
+	closing sync.Once
+	cerr    error
+}
+
+func openPostgresDSN(ctx context.Context, o Options, dsn string) (Engine, error) {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err) // pgx leaves the password out
+	}
+	set := func(k, v string) {
+		if _, given := cfg.RuntimeParams[k]; !given {
+			cfg.RuntimeParams[k] = v
+		}
+	}
+	set("application_name", "talkbase")
+	set("lock_timeout", strconv.FormatInt(o.BusyTimeout.Milliseconds(), 10))
+	if o.WorkMem > 0 {
+		set("work_mem", kb(o.WorkMem))
+	}
+	if o.MaintenanceWorkMem > 0 {
+		set("maintenance_work_mem", kb(o.MaintenanceWorkMem))
+	}
+	// Set before the extension's library is loaded, these wait for it. They let an index answer with
+	// more than its defaults look at, and filters still find k rows.
+	for k, v := range map[string]string{
+		"hnsw.ef_search": "200", "hnsw.iterative_scan": "strict_order",
+		"ivfflat.probes": "32", "ivfflat.iterative_scan": "relaxed_order",
+	} {
+		set(k, v)
+	}
+	if o.Schema != "" {
+		if err := prepareSchema(ctx, cfg, o.Schema); err != nil {
+			return nil, classifyPostgres(err)
+		}
+		cfg.RuntimeParams["search_path"] = pgx.Identifier{o.Schema}.Sanitize() + ", public"
+	}
+	pool := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+		// Before CREATE EXTENSION there is nothing to register; the first use after it registers again.
+		_ = pgxvec.RegisterTypes(ctx, c)
+		return nil
+	}))
+	conns := o.MaxConns
+	if conns <= 0 {
+		conns = max(8, 4*runtime.GOMAXPROCS(0))
+	}
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	e, err := newPostgres(ctx, o, pool, conns, true)
+	if err != nil {
+		_ = pool.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func kb(bytes int64) string { return strconv.FormatInt(max(bytes/1024, 64), 10) + "kB" }
+
+// prepareSchema creates the schema that is to hold everything. Two programs may do so at once.
+func prepareSchema(ctx context.Context, cfg *pgx.ConnConfig, schema string) error {
+	conn, err := pgx.ConnectConfig(ctx, cfg.Copy())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var there bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", schema).Scan(&there); err != nil || there {
+		return err
+	}
+	_, err = conn.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+pgx.Identifier{schema}.Sanitize())
+	if pgCode(err) == "23505" {
+		return nil
+	}
+	return err
+}
+
+func openPostgresPool(ctx context.Context, o Options, pool *sql.DB) (Engine, error) {
+	if o.Schema != "" {
+		return nil, Invalidf("a schema cannot be chosen on a pool the host brings: set search_path on its connections")
+	}
+	conns := pool.Stats().MaxOpenConnections
+	if conns <= 0 {
+		conns = 1 << 16
+	}
+	return newPostgres(ctx, o, pool, conns, false)
+}
+
+func newPostgres(ctx context.Context, o Options, pool *sql.DB, conns int, owned bool) (Engine, error) {
+	e := &postgresEngine{pool: pool, owned: owned, wanted: !o.NoVectors, log: o, turns: newTurns(conns-1, o.BusyTimeout)}
+	if err := pool.PingContext(ctx); err != nil {
+		return nil, classifyPostgres(err)
+	}
+	var err error
+	e.db, err = gorm.Open(postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)}, &gorm.Config{
+		SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o.Logger), DisableAutomaticPing: true,
+	})
+	if err != nil {
+		return nil, classifyPostgres(err)
+	}
+	if e.wanted {
+		e.vectors = fmt.Errorf("%w: the schema's table of vectors is missing", ErrUnsupported)
+	} else {
+		e.vectors = fmt.Errorf("%w: vectors are disabled by the configuration", ErrUnsupported)
+	}
+	return e, nil
+}
+
+func (e *postgresEngine) Name() string                        { return Postgres }
+func (e *postgresEngine) Reader(ctx context.Context) *gorm.DB { return e.db.WithContext(ctx) }
+func (e *postgresEngine) SQL() *sql.DB                        { return e.pool }
+func (e *postgresEngine) LockSuffix() string                  { return " FOR UPDATE" }
+
+func (e *postgresEngine) Begin(ctx context.Context) (*Tx, error) {
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres}, e.turns, nil, "")
+}
+
+func (e *postgresEngine) BeginRead(ctx context.Context) (*Tx, error) {
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
+}
+
+func (e *postgresEngine) Gorm(ctx context.Context, tx *sql.Tx) *gorm.DB {
+	return withPool(ctx, e.db, tx, nil)
+}
+
+func (e *postgresEngine) Vectors() error {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.vectors
+}
+
+// EnableVectors creates the extension and the table of vectors where that is possible. What is
+// not possible is no error: Vectors says why.
+func (e *postgresEngine) EnableVectors(ctx context.Context, ddl string) error {
+	if !e.wanted {
+		return nil
+	}
+	err := e.enableVectors(ctx, ddl)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.vectors = err
+	if err == nil || errors.Is(err, ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+func (e *postgresEngine) enableVectors(ctx context.Context, ddl string) error {
+	var hasType, hasTable, available bool
+	err := e.pool.QueryRowContext(ctx, `SELECT to_regtype('vector') IS NOT NULL,
+		EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'knowledge_vectors'),
+		EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'vector')`).Scan(&hasType, &hasTable, &available)
+	if err != nil {
+		return classifyPostgres(err)
+	}
+	switch {
+	case hasType && hasTable:
+		return nil
+	case !hasType && !available:
+		return fmt.Errorf("%w: this Postgres has no pgvector: install the extension (0.5 or newer), then open the database again", ErrUnsupported)
+	}
+	if !hasType {
+		_, err := e.pool.ExecContext(ctx, "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+		switch code := pgCode(err); {
+		case code == "23505", code == "42710": // another program created it at this moment
+		case err != nil:
+			return fmt.Errorf("%w: pgvector is installed but not enabled in this database: run CREATE EXTENSION vector as its owner: %w", ErrUnsupported, err)
+		}
+	}
+	conn, err := e.pool.Conn(ctx)
+	if err != nil {
+		return classifyPostgres(err)
+	}
+	defer func() { _ = conn.Close() }()
+	// Simple protocol: several statements at once, in one implicit transaction.
+	err = conn.Raw(func(dc any) error {
+		c, ok := dc.(*stdlib.Conn)
+		if !ok {
+			_, err := e.pool.ExecContext(ctx, ddl)
+			return err
+		}
+		_, err := c.Conn().PgConn().Exec(ctx, ddl).ReadAll()
+		return err
+	})
+	if pgCode(err) == "42501" {
+		return fmt.Errorf("%w: this role may not create the table of vectors: %w", ErrUnsupported, err)
+	}
+	return classifyPostgres(err)
+}
+
+func (e *postgresEngine) Goose() (goose.Dialect, []goose.ProviderOption, string) {
+	var opts []goose.ProviderOption
+	if l, err := lock.NewPostgresSessionLocker(); err == nil {
+		opts = append(opts, goose.WithSessionLocker(l))
+	}
+	return goose.DialectPostgres, opts, "postgres"
+}
+
+func (e *postgresEngine) ReserveIDs(ctx context.Context, tx *gorm.DB, table, key string, n int) ([]int64, error) {
+	return Collect(ctx, tx, Value[int64], "SELECT nextval(pg_get_serial_sequence(?, ?)) FROM generate_series(1, ?::int) ORDER BY 1", table, key, n)
+}
+
+// BulkInsert uses binary COPY on a connection of ours, and plain inserts in a transaction that a
+// host began, whose connection cannot be reached.
+func (e *postgresEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
+	done, err := e.copyIn(ctx, tx, table, columns, rows)
+	if done || err != nil {
+		return err
+	}
+	return insertRows(ctx, tx, table, columns, rows, rowsPerStatement, "")
+}
+
+// copyIn reports done false when there is no pgx connection to copy on.
+func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) (done bool, err error) {
+	conn := connOf(tx)
+	if conn == nil {
+		return false, nil
+	}
+	err = conn.Raw(func(dc any) error {
+		c, ok := dc.(*stdlib.Conn)
+		if !ok {
+			return nil
+		}
+		done = true
+		if table == "knowledge_vectors" || table == vectorStage {
+			if err := registerVectors(ctx, c.Conn()); err != nil {
+				return err
+			}
+		}
+		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+		return err
+	})
+	return done, classifyPostgres(err)
+}
+
+// registerVectors teaches a connection that was opened before the extension existed.
+func registerVectors(ctx context.Context, c *pgx.Conn) error {
+	if _, ok := c.TypeMap().TypeForName("vector"); ok {
+		return nil
+	}
+	return pgxvec.RegisterTypes(ctx, c)
+}
+
+// vectorStage is the temporary table that known vectors are replaced through.
+const vectorStage = "talkbase_vector_stage"
+
+func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []models.KnowledgeVector) error {
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	known, err := One(ctx, tx, Value[bool], "SELECT EXISTS (SELECT 1 FROM knowledge_vectors WHERE id = ANY(?::text[]))", ids)
+	if err != nil {
+		return err
+	}
+	if connOf(tx) == nil {
+		return insertRows(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e), rowsPerStatement, vectorConflict)
+	}
+	if !known {
+		if _, err := Exec(ctx, tx, "SAVEPOINT talkbase_copy"); err != nil {
+			return err
+		}
+		done, err := e.copyIn(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e))
+		if err == nil && done {
+			_, err = Exec(ctx, tx, "RELEASE SAVEPOINT talkbase_copy")
+			return err
+		}
+		// Another program may have inserted one of them meanwhile, or the same id is given twice.
+		if _, rerr := Exec(ctx, tx, "ROLLBACK TO SAVEPOINT talkbase_copy"); rerr != nil {
+			return errors.Join(err, rerr)
+		}
+		if err != nil && !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	if _, err := Exec(ctx, tx, "CREATE TEMPORARY TABLE IF NOT EXISTS "+vectorStage+` (id text, base_id text, file_id text, chunk_id text, embedding vector, created_at bigint) ON COMMIT DROP`); err != nil {
+		return err
+	}
+	if _, err := Exec(ctx, tx, "TRUNCATE "+vectorStage); err != nil {
+		return err
+	}
+	if done, err := e.copyIn(ctx, tx, vectorStage, vectorColumns, vectorRows(rows, e)); err != nil || !done {
+		if err == nil {
+			err = insertRows(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e), rowsPerStatement, vectorConflict)
+		}
+		return err
+	}
+	// The last of a repeated id wins, as it does row by row.
+	_, err = Exec(ctx, tx, `INSERT INTO knowledge_vectors (id, base_id, file_id, chunk_id, embedding, created_at)
+		SELECT id, base_id, file_id, chunk_id, embedding, created_at FROM `+vectorStage+vectorConflict)
+	return err
+}
+
+func (e *postgresEngine) BindVector(v []float32) any { return pgvector.NewVector(v) }
+
+func (e *postgresEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error {
+	if len(docs) == 1 {
+		_, err := Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) VALUES (?, ?::text::tsvector)", docs[0].ID, docs[0].Doc.TSVector())
+		return err
+	}
+	ids, terms := make([]int64, len(docs)), make([]string, len(docs))
+	for i, d := range docs {
+		ids[i], terms[i] = d.ID, d.Doc.TSVector()
+	}
+	_, err := Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) SELECT a, b::tsvector FROM unnest(?::bigint[], ?::text[]) AS u(a, b)", ids, terms)
+	return err
+}
+
+func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {
+	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE id BETWEEN ? AND ?", first, last)
+	return err
+}
+
+func (e *postgresEngine) MatchTerms(_ string, q text.Query) TermMatch {
+	lit := q.TSQuery()
+	return TermMatch{
+		Key: "id", Where: "t.terms @@ ?::text::tsquery", Args: []any{lit},
+		Rank: "-ts_rank(t.terms, ?::text::tsquery)", RankArgs: []any{lit},
+	}
+}
+
+func (e *postgresEngine) Snapshot(context.Context, string) error {
+	return fmt.Errorf("%w: Postgres is backed up with pg_dump", ErrUnsupported)
+}
+
+func (e *postgresEngine) State(ctx context.Context) (State, error) {
+	s := State{Empty: true, Shared: true}
+	rows, err := e.pool.QueryContext(ctx, "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+	if err != nil {
+		return s, classifyPostgres(err)
+	}
+	defer func() { _ = rows.Close() }()
+	err = s.collect(rows)
+	return s, classifyPostgres(err)
+}
+
+// ourFunctions are the trigger functions of the schema.
+var ourFunctions = []string{
+	"talkbase_conversation_title", "talkbase_message_content", "talkbase_chunk_content",
+	"talkbase_messages_inserted", "talkbase_messages_deleted", "talkbase_message_moved",
+}
+
+func (e *postgresEngine) DropAll(ctx context.Context) error {
+	var b strings.Builder
+	for _, t := range dropOrder() {
+		fmt.Fprintf(&b, "DROP TABLE IF EXISTS %s CASCADE;", t)
+	}
+	for _, f := range ourFunctions {
+		fmt.Fprintf(&b, "DROP FUNCTION IF EXISTS %s() CASCADE;", f)
+	}
+	for _, stmt := range strings.SplitAfter(b.String(), ";") {
+		if stmt == "" {
+			continue
+		}
+		if _, err := e.pool.ExecContext(ctx, stmt); err != nil {
+			return classifyPostgres(err)
+		}
+	}
+	return nil
+}
+
+func (e *postgresEngine) Close() error {
+	e.closing.Do(func() {
+		if e.owned {
+			e.cerr = classifyPostgres(e.pool.Close())
+		}
+	})
+	return e.cerr
+}
+
+func pgCode(err error) string {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		return pe.Code
+	}
+	var state interface{ SQLState() string } // lib/pq
+	if errors.As(err, &state) {
+		return state.SQLState()
+	}
+	return ""
+}
+
+// classifyPostgres maps SQLSTATE (Postgres documentation, appendix A) to the sentinels.
+func classifyPostgres(err error) error {
+	if err == nil || Code(err) != "DATABASE" {
+		return err
+	}
+	code := pgCode(err)
+	switch code {
+	case "23503":
+		return because(ErrReference, err)
+	case "23505", "42P07":
+		return because(ErrConflict, err)
+	case "40001", "40P01":
+		return because(ErrSerialization, err)
+	case "55P03", "53300":
+		return because(ErrBusy, err)
+	case "57014":
+		return because(context.Canceled, err)
+	case "53100":
+		return because(ErrDiskFull, err)
+	case "25006":
+		return because(ErrReadOnly, err)
+	case "42501":
+		return because(ErrReadOnly, err)
+	case "XX001", "XX002":
+		return because(ErrCorrupt, err)
+	case "22021", "22P05":
+		return because(ErrText, err)
+	}
+	if len(code) == 5 {
+		switch code[:2] {
+		case "22", "23", "54":
+			return because(ErrInvalid, err)
+		case "08", "57", "28", "3D":
+			return because(ErrUnavailable, err)
+		}
+		return generic(err)
+	}
+	var connErr *pgconn.ConnectError
+	var netErr net.Error
+	if errors.As(err, &connErr) || errors.As(err, &netErr) || pgconn.SafeToRetry(err) {
+		return because(ErrUnavailable, err)
+	}
+	return generic(err)
+}

@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// placeholders is implemented by a dialector whose driver wants $1, $2 … for ?.
+type placeholders interface{ Numbered() bool }
+
+// rebound caches statements with numbered placeholders. Their texts are constants of this
+// program or few, so the cache stays small.
+var rebound sync.Map
+
+// rebind turns every ? into $n. The statements of this program hold ? as a placeholder only.
+func rebind(query string) string {
+	if q, ok := rebound.Load(query); ok {
+		return q.(string)
+	}
+	var b strings.Builder
+	b.Grow(len(query) + 16)
+	n := 0
+	for i := range len(query) {
+		if query[i] != '?' {
+			b.WriteByte(query[i])
+			continue
+		}
+		n++
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(n))
+	}
+	if len(query) < 4096 {
+		rebound.Store(query, b.String())
+	}
+	return b.String()
+}
+
+func bound(db *gorm.DB, query string) string {
+	if p, ok := db.Dialector.(placeholders); ok && p.Numbered() {
+		return rebind(query)
+	}
+	return query
+}
+
+// Query runs a statement with ? placeholders on db's pool or transaction, past gorm's callbacks,
+// which cost more than the statement on the hot paths. It is logged as gorm's are.
+func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*sql.Rows, error) {
+	start := time.Now()
+	rows, err := db.Statement.ConnPool.QueryContext(ctx, bound(db, query), args...) //nolint:sqlclosecheck // the caller closes the rows it gets
+	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
+	return rows, translate(db, err)
+}
+
+// Exec runs a statement with ? placeholders as Query does and returns how many rows it changed.
+func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (int64, error) {
+	start := time.Now()
+	res, err := db.Statement.ConnPool.ExecContext(ctx, bound(db, query), args...)
+	var n int64
+	if err == nil {
+		n, err = res.RowsAffected()
+	}
+	db.Logger.Trace(ctx, start, func() (string, int64) { return query, n }, err)
+	return n, translate(db, err)
+}
+
+// Scanner is what a row can be read from.
+type Scanner interface{ Scan(dest ...any) error }
+
+// Collect runs a query and reads each row with scan.
+func Collect[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) ([]T, error) {
+	rows, err := Query(ctx, db, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var out []T
+	for rows.Next() {
+		var v T
+		if err := scan(rows, &v); err != nil {
+			return nil, translate(db, err)
+		}
+		out = append(out, v)
+	}
+	return out, translate(db, rows.Err())
+}
+
+// One runs a query for a single row; without one the error wraps ErrNotFound.
+func One[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) (T, error) {
+	var v T
+	rows, err := Query(ctx, db, query, args...)
+	if err != nil {
+		return v, err
+	}
+	defer func() { _ = rows.Close() }()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return v, translate(db, err)
+		}
+		return v, ErrNotFound
+	}
+	if err := scan(rows, &v); err != nil {
+		return v, translate(db, err)
+	}
+	return v, translate(db, rows.Close())
+}
+
+// Value reads a row of one column.
+func Value[T any](s Scanner, v *T) error { return s.Scan(v) }
+
+func translate(db *gorm.DB, err error) error {
+	if err == nil {
+		return nil
+	}
+	if t, ok := db.Dialector.(gorm.ErrorTranslator); ok {
+		return t.Translate(err)
+	}
+	return generic(err)
+}

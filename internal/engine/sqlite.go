@@ -1,0 +1,500 @@
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+	"gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+	modernc "modernc.org/sqlite"
+
+	"github.com/talkbase/talkbase/internal/text"
+	"github.com/talkbase/talkbase/models"
+)
+
+// sqliteHeader is how every SQLite file begins.
+const sqliteHeader = "SQLite format 3\x00"
+
+// takeWriter makes a deferred transaction a writing one: it changes no row and needs the lock.
+// A host's own pool may begin its transactions deferred, and a deferred transaction that reads
+// before it writes fails at once when another writer came in between.
+const takeWriter = "DELETE FROM talkbase_meta WHERE 0"
+
+type sqliteEngine struct {
+	read, write       *gorm.DB
+	readSQL, writeSQL *sql.DB
+	turns, readTurns  *turns
+	path              string
+	first             string
+	owned             bool
+	noVectors         bool
+	tempDir           string
+	closing           sync.Once
+	closeErr          error
+}
+
+func openSQLiteFile(ctx context.Context, o Options, t Target) (Engine, error) {
+	e := &sqliteEngine{owned: true, path: t.Path, noVectors: o.NoVectors}
+	if t.Path == "" {
+		dir, err := os.MkdirTemp("", "talkbase-")
+		if err != nil {
+			return nil, fmt.Errorf("a folder for the database in memory: %w", err)
+		}
+		e.tempDir, e.path = dir, filepath.Join(dir, "memory.db")
+	}
+	if err := e.open(ctx, o); err != nil {
+		_ = e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *sqliteEngine) open(ctx context.Context, o Options) error {
+	if err := prepareFile(e.path); err != nil {
+		return err
+	}
+	sync := strings.ToUpper(o.Synchronous)
+	if sync == "" {
+		sync = "FULL"
+	}
+	busy := o.BusyTimeout.Milliseconds()
+	common := []string{
+		fmt.Sprintf("busy_timeout(%d)", busy), "journal_mode(WAL)",
+		"synchronous(" + sync + ")", "foreign_keys(1)",
+	}
+	if o.SharedBuffers > 0 {
+		common = append(common, fmt.Sprintf("mmap_size(%d)", o.SharedBuffers))
+	}
+	var err error
+	e.writeSQL, err = sql.Open("sqlite", sqliteURI(e.path, "_txlock=immediate", append(common[:len(common):len(common)], cacheSize(o.MaintenanceWorkMem)...)))
+	if err != nil {
+		return classifySQLite(err)
+	}
+	e.writeSQL.SetMaxOpenConns(1)
+	// The writer goes first: a reader cannot create the file.
+	if err := retryBusy(ctx, o.BusyTimeout, func() error { return e.writeSQL.PingContext(ctx) }); err != nil {
+		return fmt.Errorf("%s: %w", e.path, classifySQLite(err))
+	}
+	readers := o.MaxConns
+	if readers <= 0 {
+		readers = max(4, runtime.GOMAXPROCS(0))
+	}
+	// The readers need no journal mode and may not set one.
+	readPragmas := append([]string{common[0], "foreign_keys(1)", "query_only(1)"}, common[4:]...)
+	e.readSQL, err = sql.Open("sqlite", sqliteURI(e.path, "mode=ro", append(readPragmas, cacheSize(o.WorkMem)...)))
+	if err != nil {
+		return classifySQLite(err)
+	}
+	e.readSQL.SetMaxOpenConns(readers)
+	e.readSQL.SetMaxIdleConns(readers)
+	e.turns, e.readTurns = newTurns(1, o.BusyTimeout), newTurns(readers, o.BusyTimeout)
+	return e.wrap(o, e.readSQL)
+}
+
+// cacheSize bounds a connection's page cache, which is also what SQLite sorts in; PRAGMA
+// cache_size takes KiB as a negative number.
+func cacheSize(bytes int64) []string {
+	if bytes <= 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("cache_size(-%d)", max(bytes/1024, 1))}
+}
+
+func sqliteURI(path, param string, pragmas []string) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
+	if !strings.HasPrefix(u.Path, "/") {
+		u.Path = "/" + u.Path // a drive letter
+	}
+	q := []string{param, "_time_format=sqlite"}
+	for _, p := range pragmas {
+		q = append(q, "_pragma="+p)
+	}
+	u.RawQuery = strings.Join(q, "&")
+	return u.String()
+}
+
+// prepareFile refuses what is not an SQLite file before SQLite sees it, and creates a missing one
+// readable by its owner only.
+func prepareFile(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		if _, serr := os.Stat(filepath.Dir(path)); serr != nil {
+			return fmt.Errorf("the folder of %s does not exist: create it first: %w", path, because(ErrInvalid, serr))
+		}
+		f, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
+		if errors.Is(err, os.ErrExist) {
+			return nil // another process was faster
+		}
+		if err != nil {
+			return fmt.Errorf("cannot create %s: %w", path, generic(err))
+		}
+		return f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open %s: %w", path, generic(err))
+	}
+	defer func() { _ = f.Close() }()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return Invalidf("%s is a folder: name a file in it", path)
+	}
+	head := make([]byte, len(sqliteHeader))
+	n, err := io.ReadFull(f, head)
+	if n == 0 && errors.Is(err, io.EOF) {
+		return nil // an empty file is an empty database
+	}
+	if err != nil || string(head) != sqliteHeader {
+		return fmt.Errorf("%s: %w: its header is not SQLite's; it may be encrypted or something else, and is left as it is", path, ErrNotDatabase)
+	}
+	return nil
+}
+
+// openSQLitePool runs on a host's own pool in both roles.
+func openSQLitePool(ctx context.Context, o Options, pool *sql.DB) (Engine, error) {
+	e := &sqliteEngine{readSQL: pool, writeSQL: pool, first: takeWriter, noVectors: o.NoVectors}
+	e.turns, e.readTurns = newTurns(1, o.BusyTimeout), newTurns(1<<16, o.BusyTimeout)
+	var on int
+	if err := pool.QueryRowContext(ctx, "PRAGMA foreign_keys").Scan(&on); err != nil {
+		return nil, classifySQLite(err)
+	}
+	if on != 1 {
+		return nil, Invalidf("foreign keys are off on this pool, so deleting would leave orphans: open it with _pragma=foreign_keys(1) (modernc) or _foreign_keys=on (mattn)")
+	}
+	var fts int
+	if err := pool.QueryRowContext(ctx, "SELECT count(*) FROM pragma_module_list WHERE name = 'fts5'").Scan(&fts); err != nil {
+		return nil, classifySQLite(err)
+	}
+	if fts == 0 {
+		return nil, fmt.Errorf("%w: this SQLite driver has no FTS5: build with -tags sqlite_fts5 (mattn), or use modernc.org/sqlite", ErrUnsupported)
+	}
+	if err := pool.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&e.path); err != nil {
+		return nil, classifySQLite(err)
+	}
+	if pool.Stats().MaxOpenConnections == 1 {
+		o.Logger.WarnContext(ctx, "the pool brought for SQLite has one connection: reading inside a transaction with the outer ctx will wait for it")
+	}
+	return e, e.wrap(o, pool)
+}
+
+func (e *sqliteEngine) wrap(o Options, read *sql.DB) error {
+	cfg := func() *gorm.Config {
+		return &gorm.Config{
+			SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o.Logger),
+			PrepareStmt: true, PrepareStmtMaxSize: 256, DisableAutomaticPing: true,
+		}
+	}
+	var err error
+	if e.write, err = gorm.Open(sqliteDialector{&sqlite.Dialector{DriverName: "sqlite", Conn: e.writeSQL}}, cfg()); err != nil {
+		return classifySQLite(err)
+	}
+	e.read = e.write
+	if read != e.writeSQL {
+		if e.read, err = gorm.Open(sqliteDialector{&sqlite.Dialector{DriverName: "sqlite", Conn: read}}, cfg()); err != nil {
+			return classifySQLite(err)
+		}
+	}
+	return nil
+}
+
+// retryBusy repeats f while another process holds the file, which busy_timeout does not cover
+// when the journal mode changes.
+func retryBusy(ctx context.Context, limit time.Duration, f func() error) error {
+	deadline := time.Now().Add(limit)
+	wait := 5 * time.Millisecond
+	for {
+		err := f()
+		if err == nil || !errors.Is(classifySQLite(err), ErrBusy) || time.Now().After(deadline) {
+			return err
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		case <-t.C:
+		}
+		wait = min(2*wait, 200*time.Millisecond)
+	}
+}
+
+func (e *sqliteEngine) Name() string { return SQLite }
+
+func (e *sqliteEngine) Reader(ctx context.Context) *gorm.DB { return e.read.WithContext(ctx) }
+
+func (e *sqliteEngine) SQL() *sql.DB { return e.writeSQL }
+
+func (e *sqliteEngine) Begin(ctx context.Context) (*Tx, error) {
+	return begin(ctx, pool{e.writeSQL, e.write, classifySQLite}, e.turns, nil, e.first)
+}
+
+// BeginRead begins deferred: the first statement takes the snapshot.
+func (e *sqliteEngine) BeginRead(ctx context.Context) (*Tx, error) {
+	return begin(ctx, pool{e.readSQL, e.read, classifySQLite}, e.readTurns, nil, "")
+}
+
+func (e *sqliteEngine) Gorm(ctx context.Context, tx *sql.Tx) *gorm.DB {
+	return withPool(ctx, e.write, tx, nil)
+}
+
+func (e *sqliteEngine) Vectors() error {
+	if e.noVectors {
+		return fmt.Errorf("%w: vectors are disabled by the configuration", ErrUnsupported)
+	}
+	return nil
+}
+
+func (e *sqliteEngine) EnableVectors(context.Context, string) error { return nil }
+
+func (e *sqliteEngine) LockSuffix() string { return "" }
+
+func (e *sqliteEngine) Goose() (goose.Dialect, []goose.ProviderOption, string) {
+	opts := []goose.ProviderOption{}
+	if e.path != "" {
+		opts = append(opts, goose.WithSessionLocker(&siblingLock{path: e.path + ".schema-lock"}))
+	}
+	return goose.DialectSQLite3, opts, "sqlite"
+}
+
+// siblingLock keeps two processes from changing one file's schema at once. It holds an exclusive
+// transaction on a small database beside it: on the file itself it would block the change.
+type siblingLock struct {
+	path string
+	db   *sql.DB
+	tx   *sql.Conn
+}
+
+var _ lock.SessionLocker = (*siblingLock)(nil)
+
+func (l *siblingLock) SessionLock(ctx context.Context, _ *sql.Conn) error {
+	db, err := sql.Open("sqlite", sqliteURI(l.path, "_txlock=exclusive", []string{"busy_timeout(30000)", "journal_mode(DELETE)"}))
+	if err != nil {
+		return classifySQLite(err)
+	}
+	conn, err := db.Conn(ctx)
+	if err == nil {
+		_, err = conn.ExecContext(ctx, "BEGIN EXCLUSIVE")
+	}
+	if err != nil {
+		_ = db.Close()
+		return fmt.Errorf("waiting for another program to finish changing the schema: %w", classifySQLite(err))
+	}
+	l.db, l.tx = db, conn
+	return nil
+}
+
+func (l *siblingLock) SessionUnlock(ctx context.Context, _ *sql.Conn) error {
+	_, err := l.tx.ExecContext(ctx, "ROLLBACK")
+	if cerr := l.tx.Close(); err == nil {
+		err = cerr
+	}
+	if cerr := l.db.Close(); err == nil {
+		err = cerr
+	}
+	// The file stays: removing it could take the lock from under another program.
+	return classifySQLite(err)
+}
+
+func (e *sqliteEngine) ReserveIDs(ctx context.Context, tx *gorm.DB, table, _ string, n int) ([]int64, error) {
+	last, err := One(ctx, tx, Value[int64], "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)", table)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]int64, n)
+	for i := range ids {
+		ids[i] = last + 1 + int64(i)
+	}
+	return ids, nil
+}
+
+// rowsPerStatement keeps a bulk insert's statement small enough to stay cheap to bind.
+const rowsPerStatement = 32
+
+func (e *sqliteEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
+	return insertRows(ctx, tx, table, columns, rows, rowsPerStatement, "")
+}
+
+// insertRows inserts rows with statements of at most perStatement rows.
+func insertRows(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any, perStatement int, suffix string) error {
+	one := "(?" + strings.Repeat(",?", len(columns)-1) + ")"
+	head := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES "
+	full := head + one + strings.Repeat(","+one, perStatement-1) + suffix
+	args := make([]any, 0, perStatement*len(columns))
+	for len(rows) > 0 {
+		n := min(len(rows), perStatement)
+		query := full
+		if n < perStatement {
+			n = 1
+			query = head + one + suffix
+		}
+		args = args[:0]
+		for _, r := range rows[:n] {
+			args = append(args, r...)
+		}
+		if _, err := Exec(ctx, tx, query, args...); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+func (e *sqliteEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []models.KnowledgeVector) error {
+	return insertRows(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e), 8, vectorConflict)
+}
+
+// vectorConflict replaces a vector whose id is known.
+const vectorConflict = ` ON CONFLICT (id) DO UPDATE SET base_id = excluded.base_id, file_id = excluded.file_id,
+	chunk_id = excluded.chunk_id, embedding = excluded.embedding, created_at = excluded.created_at`
+
+var vectorColumns = []string{"id", "base_id", "file_id", "chunk_id", "embedding", "created_at"}
+
+func vectorRows(vs []models.KnowledgeVector, e Engine) [][]any {
+	out := make([][]any, len(vs))
+	for i := range vs {
+		v := &vs[i]
+		out[i] = []any{v.ID, v.BaseID, v.FileID, v.ChunkID, e.BindVector(v.Embedding), v.CreatedAt}
+	}
+	return out
+}
+
+func (e *sqliteEngine) BindVector(v []float32) any { return models.Vector(v).Blob() }
+
+func (e *sqliteEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error {
+	for _, d := range docs {
+		if _, err := Exec(ctx, tx, "INSERT INTO "+table+" (rowid, terms) VALUES (?, ?)", d.ID, d.Doc.FTS5()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *sqliteEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {
+	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE rowid BETWEEN ? AND ?", first, last)
+	return err
+}
+
+func (e *sqliteEngine) MatchTerms(table string, q text.Query) TermMatch {
+	return TermMatch{
+		Key: "rowid", Where: table + " MATCH ?", Args: []any{q.FTS5()},
+		Rank: "bm25(" + table + ")",
+	}
+}
+
+func (e *sqliteEngine) VectorIndex(models.KnowledgeBase, string, int64) (IndexSpec, bool) {
+	return IndexSpec{}, false
+}
+
+func (e *sqliteEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, error) {
+	var n int
+	err := e.writeSQL.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?", ix.Name).Scan(&n)
+	if err != nil || n > 0 {
+		return false, classifySQLite(err)
+	}
+	_, err = e.writeSQL.ExecContext(ctx, "CREATE INDEX IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body)
+	return err == nil, classifySQLite(err)
+}
+
+func (e *sqliteEngine) Snapshot(ctx context.Context, path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return generic(err)
+	}
+	if err := f.Close(); err != nil {
+		return generic(err)
+	}
+	if _, err := e.writeSQL.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
+		_ = os.Remove(path)
+		return classifySQLite(err)
+	}
+	return nil
+}
+
+func (e *sqliteEngine) State(ctx context.Context) (State, error) {
+	s := State{Empty: true, Path: e.path}
+	if e.tempDir != "" {
+		s.Path = ""
+	}
+	rows, err := e.writeSQL.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+	if err != nil {
+		return s, classifySQLite(err)
+	}
+	defer func() { _ = rows.Close() }()
+	err = s.collect(rows)
+	return s, classifySQLite(err)
+}
+
+func (s *State) collect(rows *sql.Rows) error {
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		s.Empty = false
+		switch {
+		case name == VersionTable:
+			s.Versioned = true
+		case isOurTable(name) && s.Foreign == "":
+			s.Foreign = name
+		}
+	}
+	if s.Versioned {
+		s.Foreign = ""
+	}
+	return rows.Err()
+}
+
+func (e *sqliteEngine) DropAll(ctx context.Context) error {
+	for _, t := range dropOrder() {
+		if _, err := e.writeSQL.ExecContext(ctx, "DROP TABLE IF EXISTS "+t); err != nil {
+			return classifySQLite(err)
+		}
+	}
+	return nil
+}
+
+func (e *sqliteEngine) Close() error {
+	e.closing.Do(func() {
+		if !e.owned {
+			return
+		}
+		var errs []error
+		for _, p := range []*sql.DB{e.readSQL, e.writeSQL} { // the writer last: it checkpoints the WAL
+			if p != nil {
+				errs = append(errs, classifySQLite(p.Close()))
+			}
+		}
+		if e.tempDir != "" {
+			errs = append(errs, os.RemoveAll(e.tempDir))
+		}
+		e.closeErr = errors.Join(errs...)
+	})
+	return e.closeErr
+}
+
+// engineOfDriver tells the engine from the driver's type; "" when it is not known.
+func engineOfDriver(db *sql.DB) string {
+	switch d := db.Driver().(type) {
+	case *modernc.Driver:
+		return SQLite
+	default:
+		name := fmt.Sprintf("%T", d)
+		switch {
+		case strings.Contains(name, "sqlite"):
+			return SQLite
+		case strings.HasPrefix(name, "*stdlib."), strings.HasPrefix(name, "*pq."):
+			return Postgres
+		}
+		return ""
+	}
+}

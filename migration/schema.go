@@ -1,0 +1,421 @@
+package migration
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/talkbase/talkbase/internal/engine"
+	"github.com/talkbase/talkbase/internal/text"
+	"github.com/talkbase/talkbase/models"
+)
+
+//go:embed sql/sqlite/*.sql sql/postgres/*.sql
+var sqlFiles embed.FS
+
+// vectorsFile is not a step: it runs whenever pgvector is there and the table is not.
+const vectorsFile = "vectors.sql"
+
+// extrasVersion is the step that holds what GORM cannot say.
+const extrasVersion = 2
+
+//go:embed schema/*.json
+var expectedFiles embed.FS
+
+// SchemaManager versions the schema of one database.
+type SchemaManager interface {
+	SchemaVersion(ctx context.Context) (int64, error)
+	LatestSchemaVersion() int64
+	MigrateSchema(ctx context.Context, target int64) error
+	ValidateSchema(ctx context.Context) (SchemaReport, error)
+	CreateOptimalIndexes(ctx context.Context) (IndexReport, error)
+	Reset(ctx context.Context, load func(ctx context.Context) error) error
+}
+
+// Schema is the SchemaManager of an open database.
+type Schema struct {
+	engine    engine.Engine
+	provider  *goose.Provider
+	vectorDDL string
+	indexKind string
+	log       *slog.Logger
+}
+
+var _ SchemaManager = (*Schema)(nil)
+
+// NewSchema returns the schema manager of an engine. IndexKind is the vector index that
+// CreateOptimalIndexes builds on Postgres: hnsw or ivfflat.
+func NewSchema(e engine.Engine, indexKind string, log *slog.Logger) (*Schema, error) {
+	dialect, opts, dir := e.Goose()
+	folder, err := fs.Sub(sqlFiles, "sql/"+dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Schema{engine: e, indexKind: indexKind, log: log}
+	if b, err := fs.ReadFile(folder, vectorsFile); err == nil {
+		s.vectorDDL = string(b)
+	}
+	opts = append(opts,
+		goose.WithTableName(engine.VersionTable), goose.WithDisableGlobalRegistry(true),
+		goose.WithExcludeNames([]string{vectorsFile}), goose.WithLogger(goose.NopLogger()))
+	s.provider, err = goose.NewProvider(dialect, e.SQL(), folder, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("migration: schema steps: %w", err)
+	}
+	return s, nil
+}
+
+// LatestSchemaVersion is the version this program needs.
+func (s *Schema) LatestSchemaVersion() int64 {
+	sources := s.provider.ListSources()
+	return sources[len(sources)-1].Version
+}
+
+// SchemaVersion returns the database's version, 0 before anything was created.
+func (s *Schema) SchemaVersion(ctx context.Context) (int64, error) {
+	st, err := s.engine.State(ctx)
+	if err != nil || !st.Versioned {
+		return 0, engine.Wrap("schema version", err)
+	}
+	v, err := s.provider.GetDBVersion(ctx)
+	return v, engine.Wrap("schema version", err)
+}
+
+// Prepare brings the database to the version this program needs, where that is asked for or safe:
+// it creates the schema in an SQLite file or an empty Postgres schema, and brings an old SQLite file up
+// to date after writing a copy beside it. On an older Postgres it returns ErrSchemaOutdated unless
+// migrate is set, on a newer database ErrSchemaNewer, and where another program's tables are in
+// the way ErrForeignSchema. It changes nothing when it returns an error.
+func (s *Schema) Prepare(ctx context.Context, migrate bool) error {
+	const op = "open database"
+	st, err := s.engine.State(ctx)
+	if err != nil {
+		return engine.Wrap(op, err)
+	}
+	if st.Foreign != "" {
+		return engine.Wrap(op, fmt.Errorf("%w: it has a table %s that talkbase did not create: if this is DeepChat's chat.db, import it into another file (talkbase import); else use another file, or Config.Schema on Postgres", engine.ErrForeignSchema, st.Foreign))
+	}
+	var version int64
+	if st.Versioned {
+		if version, err = s.provider.GetDBVersion(ctx); err != nil {
+			return engine.Wrap(op, err)
+		}
+	}
+	latest := s.LatestSchemaVersion()
+	switch {
+	case version > latest:
+		return engine.Wrap(op, fmt.Errorf("%w: it has version %d, this program knows %d: update the program", engine.ErrSchemaNewer, version, latest))
+	case version == latest:
+	case st.Shared && !st.Empty && !migrate:
+		return engine.Wrap(op, fmt.Errorf("%w: it has version %d, this program needs %d: run talkbase schema up, or set Config.Migrate", engine.ErrSchemaOutdated, version, latest))
+	default:
+		if version > 0 && st.Path != "" {
+			if err := s.backup(ctx, st.Path, version); err != nil {
+				return engine.Wrap(op, err)
+			}
+		}
+		if err := s.up(ctx, latest); err != nil {
+			return engine.Wrap(op, err)
+		}
+	}
+	return engine.Wrap(op, s.engine.EnableVectors(ctx, s.vectorDDL))
+}
+
+// backup copies an SQLite file before its schema changes.
+func (s *Schema) backup(ctx context.Context, path string, version int64) error {
+	to := fmt.Sprintf("%s.v%d-%s.bak", path, version, time.Now().UTC().Format("20060102T150405.000"))
+	if err := s.engine.Snapshot(ctx, to); err != nil {
+		return fmt.Errorf("copying the database to %s before changing its schema: %w", filepath.Base(to), err)
+	}
+	s.log.InfoContext(ctx, "database copied before its schema changes", slog.String("backup", to))
+	return nil
+}
+
+func (s *Schema) up(ctx context.Context, target int64) error {
+	results, err := s.provider.UpTo(ctx, target)
+	for _, r := range results {
+		s.log.InfoContext(ctx, "schema step", slog.String("step", filepath.Base(r.Source.Path)), slog.Duration("duration", r.Duration))
+	}
+	if err == nil && target >= extrasVersion {
+		err = s.setMeta(ctx)
+	}
+	return s.stepError(err)
+}
+
+// stepError keeps the cause that goose wraps in its own words.
+func (s *Schema) stepError(err error) error {
+	var partial *goose.PartialError
+	if errors.As(err, &partial) {
+		return fmt.Errorf("schema step %s: %w", filepath.Base(partial.Failed.Source.Path), partial.Err)
+	}
+	return err
+}
+
+func (s *Schema) setMeta(ctx context.Context) error {
+	tx, err := s.engine.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	err = tx.DB.Clauses(clause.OnConflict{DoNothing: true}).Create(&models.Meta{Key: "text_analyser_version", Value: fmt.Sprint(text.Version)}).Error
+	if err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// MigrateSchema brings the schema up or down to a version: 0 removes everything talkbase created,
+// with all rows. A version that does not exist is ErrInvalid.
+func (s *Schema) MigrateSchema(ctx context.Context, target int64) error {
+	const op = "migrate schema"
+	if target < 0 || target > s.LatestSchemaVersion() {
+		return engine.Wrap(op, engine.Invalidf("there is no schema version %d: use 0 to %d", target, s.LatestSchemaVersion()))
+	}
+	version, err := s.SchemaVersion(ctx)
+	if err != nil {
+		return engine.Wrap(op, err)
+	}
+	if target < version {
+		_, err := s.provider.DownTo(ctx, target)
+		return engine.Wrap(op, s.stepError(err))
+	}
+	if err := s.up(ctx, target); err != nil {
+		return engine.Wrap(op, err)
+	}
+	if target == 0 {
+		return nil
+	}
+	return engine.Wrap(op, s.engine.EnableVectors(ctx, s.vectorDDL))
+}
+
+// SchemaReport says whether the schema is what this program expects.
+type SchemaReport struct {
+	// OK is true when nothing differs.
+	OK bool `json:"ok"`
+	// Version is the database's, Latest the one this program needs.
+	Version int64 `json:"version"`
+	Latest  int64 `json:"latest"`
+	// Drift lists every difference in talkbase's own tables.
+	Drift []Drift `json:"drift"`
+}
+
+// Drift is one difference between the schema that should be and the one that is.
+type Drift = engine.Drift
+
+// ValidateSchema compares talkbase's own tables with what this program expects: tables, columns
+// and their types and defaults, indexes, constraints, triggers. A host's tables are not looked at.
+func (s *Schema) ValidateSchema(ctx context.Context) (SchemaReport, error) {
+	const op = "validate schema"
+	r := SchemaReport{Latest: s.LatestSchemaVersion(), Drift: []Drift{}}
+	var err error
+	if r.Version, err = s.SchemaVersion(ctx); err != nil {
+		return r, err
+	}
+	want, err := s.expected()
+	if err != nil {
+		return r, engine.Wrap(op, err)
+	}
+	have, err := s.engine.Introspect(ctx)
+	if err != nil {
+		return r, engine.Wrap(op, err)
+	}
+	if drift := engine.Compare(want, have, isOptional); drift != nil {
+		r.Drift = drift
+	}
+	r.OK = len(r.Drift) == 0 && r.Version == r.Latest
+	return r, nil
+}
+
+// expected is the description of the newest schema, which a test keeps equal to what the steps
+// create.
+func (s *Schema) expected() (engine.Schema, error) {
+	var want engine.Schema
+	b, err := expectedFiles.ReadFile("schema/" + s.engine.Name() + ".json")
+	if err != nil {
+		return want, err
+	}
+	if err := json.Unmarshal(b, &want); err != nil {
+		return want, err
+	}
+	if s.engine.Vectors() != nil {
+		delete(want.Tables, "knowledge_vectors")
+	}
+	return want, nil
+}
+
+// optimalIndexes are those that CreateOptimalIndexes adds to the schema's own.
+func optimalIndexes() []engine.IndexSpec {
+	return []engine.IndexSpec{
+		{Name: "idx_conversations_timeline", Table: "conversations", Body: "(updated_at DESC, is_pinned DESC)"},
+		{Name: "idx_conversations_created", Table: "conversations", Body: "(created_at DESC, id DESC)"},
+		{Name: "idx_conversations_title", Table: "conversations", Body: "(title, id)"},
+		{Name: "idx_messages_conversation_timeline", Table: "messages", Body: "(conversation_id, created_at DESC)"},
+		{Name: "idx_messages_status", Table: "messages", Body: "(status) WHERE status <> 'sent'"},
+	}
+}
+
+// schemaIndexes are the schema's own plain indexes, which CreateOptimalIndexes restores.
+func schemaIndexes() []engine.IndexSpec {
+	return []engine.IndexSpec{
+		{Name: "idx_conversations_updated", Table: "conversations", Body: "(updated_at DESC, id DESC)"},
+		{Name: "idx_conversations_recent", Table: "conversations", Body: "(is_pinned DESC, updated_at DESC, id DESC)"},
+		{Name: "idx_messages_conversation", Table: "messages", Body: "(conversation_id, order_seq, id)"},
+		{Name: "idx_messages_timeline", Table: "messages", Body: "(created_at DESC)"},
+		{Name: "idx_messages_context_edge", Table: "messages", Body: "(is_context_edge)"},
+		{Name: "idx_messages_parent", Table: "messages", Body: "(parent_id)"},
+		{Name: "idx_message_attachments_message", Table: "message_attachments", Body: "(message_id, attachment_type)"},
+		{Name: "idx_knowledge_files_base", Table: "knowledge_files", Body: "(base_id)"},
+		{Name: "idx_knowledge_files_status", Table: "knowledge_files", Body: "(status)"},
+		{Name: "idx_knowledge_files_path", Table: "knowledge_files", Body: "(path)"},
+		{Name: "idx_knowledge_chunks_file", Table: "knowledge_chunks", Body: "(file_id, chunk_index)"},
+		{Name: "idx_knowledge_chunks_status", Table: "knowledge_chunks", Body: "(status)"},
+		{Name: "idx_knowledge_vectors_base", Table: "knowledge_vectors", Body: "(base_id)"},
+		{Name: "idx_knowledge_vectors_file", Table: "knowledge_vectors", Body: "(file_id)"},
+		{Name: "idx_knowledge_vectors_chunk", Table: "knowledge_vectors", Body: "(chunk_id)"},
+	}
+}
+
+func isOptional(index string) bool {
+	if strings.HasPrefix(index, "idx_knowledge_vectors_base_") {
+		return true
+	}
+	for _, ix := range optimalIndexes() {
+		if ix.Name == index {
+			return true
+		}
+	}
+	return false
+}
+
+// IndexReport says what CreateOptimalIndexes did.
+type IndexReport struct {
+	// Created are the names of new indexes, Present of those that were there.
+	Created []string `json:"created"`
+	Present []string `json:"present"`
+	// Skipped are the knowledge bases without a vector index of their own, and why.
+	Skipped map[string]string `json:"skipped,omitempty"`
+}
+
+// CreateOptimalIndexes creates the indexes that speed up timelines, lists and, on Postgres,
+// similarity queries, and restores those of the schema that are missing. On Postgres it builds them
+// concurrently, so that writers go on. The text index is part of the schema. It stops at the first
+// error; calling it again goes on from there.
+func (s *Schema) CreateOptimalIndexes(ctx context.Context) (IndexReport, error) {
+	const op = "create optimal indexes"
+	r := IndexReport{Created: []string{}, Present: []string{}}
+	specs := append(schemaIndexes(), optimalIndexes()...)
+	if s.engine.Vectors() == nil {
+		vectors, err := s.vectorIndexes(ctx, &r)
+		if err != nil {
+			return r, engine.Wrap(op, err)
+		}
+		specs = append(specs, vectors...)
+	}
+	for _, ix := range specs {
+		if ix.Table == "knowledge_vectors" && s.engine.Vectors() != nil {
+			continue
+		}
+		created, err := s.engine.CreateIndex(ctx, ix)
+		if err != nil {
+			return r, engine.Wrap(op, fmt.Errorf("index %s: %w", ix.Name, err))
+		}
+		if created {
+			r.Created = append(r.Created, ix.Name)
+		} else {
+			r.Present = append(r.Present, ix.Name)
+		}
+	}
+	return r, nil
+}
+
+func (s *Schema) vectorIndexes(ctx context.Context, r *IndexReport) ([]engine.IndexSpec, error) {
+	db := s.engine.Reader(ctx)
+	type sized struct {
+		models.KnowledgeBase
+		rows int64
+	}
+	bases, err := engine.Collect(ctx, db, func(sc engine.Scanner, v *sized) error {
+		return sc.Scan(&v.ID, &v.Dimensions, &v.Metric, &v.rows)
+	}, "SELECT b.id, b.dimensions, b.metric, (SELECT count(*) FROM knowledge_vectors v WHERE v.base_id = b.id) FROM knowledge_bases b ORDER BY b.id")
+	if err != nil {
+		return nil, err
+	}
+	var out []engine.IndexSpec
+	for _, b := range bases {
+		ix, ok := s.engine.VectorIndex(b.KnowledgeBase, s.indexKind, b.rows)
+		if ok {
+			out = append(out, ix)
+			continue
+		}
+		if r.Skipped == nil {
+			r.Skipped = map[string]string{}
+		}
+		r.Skipped[b.ID] = fmt.Sprintf("%d vectors of %d dimensions are compared one by one", b.rows, b.Dimensions)
+	}
+	return out, nil
+}
+
+// Reset is for development only: it drops everything talkbase created with all rows, makes the
+// schema anew from the models by AutoMigrate and from the file of what GORM cannot say, and then calls
+// load, if it is not nil, to fill it.
+func (s *Schema) Reset(ctx context.Context, load func(ctx context.Context) error) error {
+	const op = "reset"
+	if err := s.engine.DropAll(ctx); err != nil {
+		return engine.Wrap(op, err)
+	}
+	if err := s.autoMigrate(ctx); err != nil {
+		return engine.Wrap(op, err)
+	}
+	if load != nil {
+		return load(ctx)
+	}
+	return nil
+}
+
+func (s *Schema) autoMigrate(ctx context.Context) error {
+	tables := models.All()
+	if s.engine.Vectors() != nil { // the table that needs the extension comes with it
+		tables = slices.DeleteFunc(tables, func(t any) bool { _, ok := t.(*models.KnowledgeVector); return ok })
+	}
+	tx, err := s.engine.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := tx.DB.Session(&gorm.Session{Context: ctx}).AutoMigrate(tables...); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return s.stampAndExtras(ctx)
+}
+
+// stampAndExtras runs the step of what GORM cannot say and marks the others as applied.
+func (s *Schema) stampAndExtras(ctx context.Context) error {
+	if _, err := s.provider.ApplyVersion(ctx, extrasVersion, true); err != nil {
+		return s.stepError(err)
+	}
+	for _, src := range s.provider.ListSources() {
+		if src.Version == extrasVersion {
+			continue
+		}
+		if _, err := s.engine.SQL().ExecContext(ctx, fmt.Sprintf("INSERT INTO %s (version_id, is_applied) VALUES (%d, true)", engine.VersionTable, src.Version)); err != nil {
+			return err
+		}
+	}
+	if err := s.setMeta(ctx); err != nil {
+		return err
+	}
+	return s.engine.EnableVectors(ctx, s.vectorDDL)
+}

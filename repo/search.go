@@ -1,0 +1,241 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/talkbase/talkbase/internal/engine"
+	"github.com/talkbase/talkbase/internal/text"
+	"github.com/talkbase/talkbase/models"
+)
+
+// Search finds words in conversation titles, messages and knowledge chunks.
+type Search struct{ s *Store }
+
+// NewSearch returns the full-text search of s.
+func NewSearch(s *Store) *Search { return &Search{s} }
+
+// HitKind says what a search found.
+type HitKind string
+
+// What a search looks in.
+const (
+	HitConversation HitKind = "conversation"
+	HitMessage      HitKind = "message"
+	HitChunk        HitKind = "chunk"
+)
+
+// TextQuery asks for rows by their words.
+type TextQuery struct {
+	// Query is what a person types: words that must all be there, "exact phrases", prefixes*,
+	// -exclusions, and OR between alternatives. English words are found in every form; letter case and
+	// accents do not matter; Chinese, Japanese and Korean are found by any part. No input is a syntax error.
+	Query string
+	// In is where to look; everywhere when empty.
+	In []HitKind
+	// ConversationID limits the search to one conversation's messages.
+	ConversationID string
+	// Role limits messages to one role.
+	Role models.Role
+	// Limit is how many to return of each kind, 20 when 0, at most 1,000.
+	Limit int
+}
+
+// TextHit is one row that a text query found.
+type TextHit struct {
+	Kind HitKind `json:"kind"`
+	// ID is the conv_id, msg_id or chunk id.
+	ID string `json:"id"`
+	// ConversationID is set for conversations and messages, FileID for chunks.
+	ConversationID string `json:"conversation_id,omitempty"`
+	FileID         string `json:"file_id,omitempty"`
+	// Title is that of the conversation, or the file's name.
+	Title string      `json:"title"`
+	Role  models.Role `json:"role,omitempty"`
+	// CreatedAt is in milliseconds since the Unix epoch; 0 for chunks.
+	CreatedAt int64 `json:"created_at,omitempty"`
+	// Snippet is a part of the text around the words found; Highlights are byte offsets into it.
+	Snippet    string   `json:"snippet"`
+	Highlights [][2]int `json:"highlights,omitempty"`
+	// Score is larger for better hits. It compares hits of one kind on one engine only.
+	Score float64 `json:"score"`
+}
+
+type hitRow struct {
+	TextHit
+	content string
+}
+
+func scanHit(kind HitKind) func(engine.Scanner, *hitRow) error {
+	return func(s engine.Scanner, h *hitRow) error {
+		h.Kind = kind
+		var rank float64
+		err := s.Scan(&h.ID, &h.ConversationID, &h.FileID, &h.Title, &h.Role, &h.CreatedAt, &h.content, &rank)
+		h.Score = -rank
+		return err
+	}
+}
+
+// hitSQL selects the columns of scanHit, without the rank, for each kind.
+var hitSQL = map[HitKind]struct{ terms, columns, join string }{
+	HitConversation: {termsOfTitles, "c.conv_id, c.conv_id, '', c.title, '', c.created_at, c.title", "JOIN conversations c ON c.id = t."},
+	HitMessage:      {termsOfMessages, "m.msg_id, m.conversation_id, '', c.title, m.role, m.created_at, m.content", "JOIN conversations c ON c.conv_id = m.conversation_id"},
+	HitChunk:        {termsOfChunks, "k.id, '', k.file_id, f.name, '', 0, k.content", "JOIN knowledge_files f ON f.id = k.file_id"},
+}
+
+// SearchText returns what q finds: titles, then messages, then chunks, each best first, ties by id.
+// Both engines find the same rows; their order by score may differ. A query without a word to look for is
+// ErrInvalid.
+func (r *Search) SearchText(ctx context.Context, q TextQuery) ([]TextHit, error) {
+	hits, err := r.search(ctx, q)
+	return hits, wrap("search text", err)
+}
+
+func (r *Search) search(ctx context.Context, q TextQuery) ([]TextHit, error) {
+	limit, err := limitOf(q.Limit, 20, 1000)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := text.ParseQuery(strings.ToValidUTF8(q.Query, " "))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if q.Role != "" && !q.Role.Valid() {
+		return nil, engine.Invalidf("role %.40q: use user, assistant, system or function", string(q.Role))
+	}
+	kinds, err := r.kinds(q)
+	if err != nil {
+		return nil, err
+	}
+	var out []TextHit
+	for _, kind := range kinds {
+		hits, err := r.searchKind(ctx, kind, parsed, q, limit)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, hits...)
+	}
+	return out, nil
+}
+
+func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
+	all := []HitKind{HitConversation, HitMessage, HitChunk}
+	if q.ConversationID != "" || q.Role != "" {
+		all = []HitKind{HitMessage}
+	}
+	if len(q.In) == 0 {
+		return all, nil
+	}
+	for _, k := range q.In {
+		if _, ok := hitSQL[k]; !ok {
+			return nil, engine.Invalidf("cannot search in %.40q: use conversation, message or chunk", string(k))
+		}
+	}
+	return slices.DeleteFunc(all, func(k HitKind) bool { return !slices.Contains(q.In, k) }), nil
+}
+
+func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]TextHit, error) {
+	h := hitSQL[kind]
+	m := r.s.engine.MatchTerms(h.terms, parsed)
+	var join string
+	switch kind {
+	case HitConversation:
+		join = h.join + m.Key
+	case HitMessage:
+		join = "JOIN messages m ON m.id = t." + m.Key + " " + h.join
+	case HitChunk:
+		join = "JOIN knowledge_chunks k ON k.seq = t." + m.Key + " " + h.join
+	}
+	sql := "SELECT " + h.columns + ", " + m.Rank + " AS score FROM " + h.terms + " t " + join + " WHERE " + m.Where
+	args := slices.Concat(m.RankArgs, m.Args)
+	if q.ConversationID != "" {
+		sql += " AND m.conversation_id = ?"
+		args = append(args, q.ConversationID)
+	}
+	if q.Role != "" {
+		sql += " AND m.role = ?"
+		args = append(args, string(q.Role))
+	}
+	sql += " ORDER BY score, 1 LIMIT ?"
+	args = append(args, limit)
+	db, err := r.s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := engine.Collect(ctx, db, scanHit(kind), sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]TextHit, len(rows))
+	for i := range rows {
+		body := rows[i].content
+		if kind == HitMessage {
+			body = text.Words(body)
+		}
+		snip := parsed.Snippet(body, text.SnippetOptions{})
+		rows[i].Snippet, rows[i].Highlights = snip.Text, snip.Highlights
+		out[i] = rows[i].TextHit
+	}
+	sort.SliceStable(out, func(i, j int) bool { return out[i].Score > out[j].Score })
+	return out, nil
+}
+
+// RebuildTextIndex makes the text index anew from the rows, in transactions of bounded size. It is
+// for rows that plain SQL inserted. It returns how many rows it indexed.
+func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
+	var total int64
+	for _, t := range []struct{ terms, query string }{
+		{termsOfTitles, "SELECT id, title FROM conversations WHERE id > ? ORDER BY id LIMIT ?"},
+		{termsOfMessages, "SELECT id, content FROM messages WHERE id > ? ORDER BY id LIMIT ?"},
+		{termsOfChunks, "SELECT seq, content FROM knowledge_chunks WHERE seq > ? ORDER BY seq LIMIT ?"},
+	} {
+		n, err := r.rebuild(ctx, t.terms, t.query)
+		total += n
+		if err != nil {
+			return total, wrap("rebuild text index", err)
+		}
+	}
+	return total, nil
+}
+
+const rebuildBatch = 500
+
+func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
+	type row struct {
+		id   int64
+		text string
+	}
+	var after int64
+	for {
+		var n int
+		err := r.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error {
+			rows, err := engine.Collect(ctx, tx.db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, query, after, rebuildBatch)
+			if err != nil {
+				return err
+			}
+			docs := make([]engine.TermDoc, len(rows))
+			for i, v := range rows {
+				if terms == termsOfMessages {
+					v.text = text.Words(v.text)
+				}
+				docs[i] = engine.TermDoc{ID: v.id, Doc: text.Doc(v.text)}
+			}
+			n = len(rows)
+			if n == 0 {
+				return nil
+			}
+			if err := r.s.engine.DeleteTerms(ctx, tx.db, terms, rows[0].id, rows[n-1].id); err != nil {
+				return err
+			}
+			after = rows[n-1].id
+			return r.s.addTerms(ctx, tx.db, terms, docs...)
+		})
+		if err != nil || n == 0 {
+			return total, err
+		}
+		total += int64(n)
+	}
+}

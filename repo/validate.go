@@ -1,0 +1,89 @@
+package repo
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/talkbase/talkbase/internal/engine"
+	"github.com/talkbase/talkbase/models"
+)
+
+// newID returns a UUIDv7: unique, and ascending with time, which keeps the index of ids compact.
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+type field struct{ name, value string }
+
+// checkText refuses what one of the engines cannot store.
+func checkText(fields ...field) error {
+	for _, f := range fields {
+		if i := strings.IndexByte(f.value, 0); i >= 0 {
+			return fmt.Errorf("%s holds a NUL byte at %d: remove it: %w", f.name, i, engine.ErrText)
+		}
+		if !utf8.ValidString(f.value) {
+			return fmt.Errorf("%s is not valid UTF-8: convert it or use strings.ToValidUTF8: %w", f.name, engine.ErrText)
+		}
+	}
+	return nil
+}
+
+// checkKey is checkText for ids, which must not be empty and fit an index on both engines.
+func checkKey(name, value string) error {
+	switch {
+	case value == "":
+		return engine.Invalidf("%s is empty", name)
+	case len(value) > maxKey:
+		return engine.Invalidf("%s is %d bytes long; at most %d can be indexed", name, len(value), maxKey)
+	}
+	return checkText(field{name, value})
+}
+
+// maxKey is the longest text key in bytes. A Postgres B-tree takes 2,704 bytes an entry.
+const maxKey = 512
+
+func checkJSON(name string, j models.JSON) (models.JSON, error) {
+	c, err := models.ParseJSON(j)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", name, engine.ErrInvalid, err)
+	}
+	return c, nil
+}
+
+// checkVector refuses what cannot be compared: the wrong length, NaN, infinity, and for the
+// cosine a zero vector, which has no direction.
+func checkVector(v []float32, dimensions int64, m models.Metric) error {
+	if int64(len(v)) != dimensions {
+		return &engine.DatabaseError{
+			Op: "check vector", Code: "DIMENSION",
+			Details: map[string]any{"want": dimensions, "have": len(v)},
+			Err:     fmt.Errorf("%w: the vector has %d, the knowledge base %d", ErrDimension, len(v), dimensions),
+		}
+	}
+	zero := true
+	for i, x := range v {
+		f := float64(x)
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return engine.Invalidf("element %d of the vector is %v", i, x)
+		}
+		zero = zero && x == 0
+	}
+	if zero && m == models.MetricCosine {
+		return engine.Invalidf("a vector of zeros has no direction and cannot be compared by cosine")
+	}
+	return nil
+}
+
+// limitOf applies a default and a maximum to a page's size.
+func limitOf(n, def, most int) (int, error) {
+	switch {
+	case n < 0:
+		return 0, engine.Invalidf("a limit of %d: give 0 for the default of %d, or up to %d", n, def, most)
+	case n == 0:
+		return def, nil
+	default:
+		return min(n, most), nil
+	}
+}

@@ -1,0 +1,206 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+
+	"github.com/talkbase/talkbase/internal/engine"
+	"github.com/talkbase/talkbase/models"
+)
+
+// vectorBatch bounds how many vectors one statement of a bulk upsert takes, so that the memory it
+// needs does not grow with the number given.
+const vectorBatch = 5000
+
+// UpsertVectors stores vectors in one transaction, all or none; one whose ID is known replaces what
+// was there. An empty ID becomes the ChunkID, an empty BaseID that of the file, which is the only one it may be,
+// a CreatedAt of 0 the present. A vector of another length than its base's dimensions is ErrDimension, one with NaN or
+// infinity, or of zeros in a base with the cosine metric, ErrInvalid, an unknown file or chunk
+// ErrReference. It returns how many vectors it stored.
+func (r *Knowledge) UpsertVectors(ctx context.Context, vectors []models.KnowledgeVector) (int64, error) {
+	const op = "upsert vectors"
+	if err := r.s.engine.Vectors(); err != nil {
+		return 0, wrap(op, err)
+	}
+	if len(vectors) == 0 {
+		return 0, nil
+	}
+	rows, err := r.uniqueVectors(vectors)
+	if err != nil {
+		return 0, wrap(op, err)
+	}
+	err = r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+		if err := r.completeVectors(ctx, db, rows); err != nil {
+			return err
+		}
+		for from := 0; from < len(rows); from += vectorBatch {
+			if err := r.s.engine.UpsertVectors(ctx, db, rows[from:min(from+vectorBatch, len(rows))]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return int64(len(rows)), nil
+}
+
+// uniqueVectors copies the vectors' rows, keeping the last of those that share an id.
+func (r *Knowledge) uniqueVectors(vectors []models.KnowledgeVector) ([]models.KnowledgeVector, error) {
+	rows := make([]models.KnowledgeVector, 0, len(vectors))
+	at := make(map[string]int, len(vectors))
+	now := r.s.nowMS()
+	for i := range vectors {
+		v := vectors[i]
+		if v.ID == "" {
+			v.ID = v.ChunkID
+		}
+		if v.CreatedAt == 0 {
+			v.CreatedAt = now
+		}
+		for _, k := range []field{{"vector id", v.ID}, {"chunk_id", v.ChunkID}, {"file_id", v.FileID}} {
+			if err := checkKey(k.name, k.value); err != nil {
+				return nil, err
+			}
+		}
+		if j, ok := at[v.ID]; ok {
+			rows[j] = v
+			continue
+		}
+		at[v.ID] = len(rows)
+		rows = append(rows, v)
+	}
+	return rows, nil
+}
+
+// completeVectors fills in the base of each vector, which is its file's, and checks the vector
+// against it.
+func (r *Knowledge) completeVectors(ctx context.Context, db *gorm.DB, rows []models.KnowledgeVector) error {
+	files := map[string]models.KnowledgeBase{}
+	for i := range rows {
+		v := &rows[i]
+		base, ok := files[v.FileID]
+		if !ok {
+			var err error
+			base, err = engine.One(ctx, db, scanBase, "SELECT "+baseColumns+" FROM knowledge_bases WHERE id = (SELECT base_id FROM knowledge_files WHERE id = ?)", v.FileID)
+			if err != nil {
+				if errors.Is(err, ErrNotFound) {
+					err = ErrReference
+				}
+				return fmt.Errorf("file %q of vector %q: %w", v.FileID, v.ID, err)
+			}
+			files[v.FileID] = base
+		}
+		if v.BaseID != "" && v.BaseID != base.ID {
+			return engine.Invalidf("vector %q names knowledge base %q, its file is in %q", v.ID, v.BaseID, base.ID)
+		}
+		v.BaseID = base.ID
+		if err := checkVector(v.Embedding, base.Dimensions, base.Metric); err != nil {
+			return fmt.Errorf("vector %q: %w", v.ID, err)
+		}
+	}
+	return nil
+}
+
+// DeleteVectorsByFile deletes a file's vectors; its chunks stay. It returns how many there were.
+func (r *Knowledge) DeleteVectorsByFile(ctx context.Context, fileID string) (int64, error) {
+	const op = "delete vectors of file"
+	if err := r.s.engine.Vectors(); err != nil {
+		return 0, wrap(op, err)
+	}
+	return r.s.deleteMany(ctx, op, "DELETE FROM knowledge_vectors WHERE file_id = ?", fileID)
+}
+
+// SimilarityQuery asks for the chunks whose vectors are nearest to a vector.
+type SimilarityQuery struct {
+	// BaseID is the knowledge base to search, models.DefaultBase when empty.
+	BaseID string
+	// Vector has the base's number of dimensions.
+	Vector []float32
+	// Limit is how many to return, 10 when 0, at most 1,000.
+	Limit int
+	// Threshold drops what is less similar. Similarity is 1-distance for cosine, 1/(1+distance) for l2,
+	// the inner product for ip.
+	Threshold *float64
+	// Metric compares by another metric than the base's own, without the help of an index.
+	Metric models.Metric
+	// FileStatus limits the answer to files in these states; empty is every state.
+	FileStatus []models.TaskStatus
+}
+
+// SimilarChunk is one answer to a SimilarityQuery.
+type SimilarChunk struct {
+	VectorID   string            `json:"id"`
+	ChunkID    string            `json:"chunk_id"`
+	FileID     string            `json:"file_id"`
+	BaseID     string            `json:"base_id"`
+	Content    string            `json:"content"`
+	ChunkIndex int64             `json:"chunk_index"`
+	FileName   string            `json:"file_name"`
+	FilePath   string            `json:"file_path"`
+	FileStatus models.TaskStatus `json:"file_status"`
+	// Distance is by the query's metric: 1-cos, Euclidean, or the negative inner product.
+	Distance float64 `json:"distance"`
+	// Similarity is larger for what is nearer.
+	Similarity float64 `json:"similarity"`
+}
+
+// SimilarityQuery returns the chunks nearest to q.Vector, nearest first, ties by vector id. Only
+// chunks whose status is processed are found. An unknown base is ErrNotFound; a vector of another
+// length than the base's dimensions is ErrDimension.
+func (r *Knowledge) SimilarityQuery(ctx context.Context, q SimilarityQuery) ([]SimilarChunk, error) {
+	out, err := r.similar(ctx, q)
+	return out, wrap("similarity query", err)
+}
+
+func (r *Knowledge) similar(ctx context.Context, q SimilarityQuery) ([]SimilarChunk, error) {
+	db, err := r.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := limitOf(q.Limit, 10, 1000)
+	if err != nil {
+		return nil, err
+	}
+	base, err := r.shape(ctx, db, q.BaseID, false)
+	if err != nil {
+		return nil, err
+	}
+	n := engine.NearestQuery{Base: base, Vector: q.Vector, Metric: q.Metric, K: limit, FileStatus: q.FileStatus}
+	if n.Metric == "" {
+		n.Metric = base.Metric
+	}
+	if !n.Metric.Valid() {
+		return nil, engine.Invalidf("metric %.40q: use cosine, l2 or ip", string(q.Metric))
+	}
+	for _, s := range q.FileStatus {
+		if err := checkTask(s); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkVector(q.Vector, base.Dimensions, n.Metric); err != nil {
+		return nil, err
+	}
+	if q.Threshold != nil {
+		if d, ok := engine.MaxDistance(n.Metric, *q.Threshold); ok {
+			n.MaxDistance = &d
+		}
+	}
+	found, err := r.s.engine.Nearest(ctx, db, n)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]SimilarChunk, len(found))
+	for i, f := range found {
+		out[i] = SimilarChunk{
+			VectorID: f.VectorID, ChunkID: f.ChunkID, FileID: f.FileID, BaseID: base.ID,
+			Content: f.Content, ChunkIndex: f.ChunkIndex, FileName: f.FileName, FilePath: f.FilePath, FileStatus: f.FileStatus,
+			Distance: f.Distance, Similarity: engine.Similarity(n.Metric, f.Distance),
+		}
+	}
+	return out, nil
+}
