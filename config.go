@@ -113,6 +113,7 @@ type resolved struct {
 	options  engine.Options
 	defaults repo.BaseDefaults
 	index    string
+	migrate  bool
 	closeLog io.Closer
 }
 
@@ -156,7 +157,7 @@ func (c Config) resolve() (r resolved, err error) {
 		return r, err
 	}
 	o.Logger, r.closeLog, err = c.logger()
-	r.options = o
+	r.options, r.migrate = o, c.Migrate
 	return r, err
 }
 

@@ -57,11 +57,11 @@ func smoke(t *testing.T, cfg Config) {
 	t.Logf("%+v %v", st, err)
 	rep, err := db.ValidateSchema(ctx)
 	t.Logf("%v %v %v", rep.Version, len(rep.Drift), err)
-	before, _ := db.engine.Introspect(ctx)
+	before, _ := db.late.Get().Introspect(ctx)
 	if err := db.Reset(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
-	after, _ := db.engine.Introspect(ctx)
+	after, _ := db.late.Get().Introspect(ctx)
 	for _, d := range engine.Compare(before, after, nil) {
 		t.Logf("%+v", d)
 	}

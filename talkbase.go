@@ -10,9 +10,7 @@ package talkbase
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
-	"sync/atomic"
 
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/migration"
@@ -20,17 +18,18 @@ import (
 	"github.com/talkbase/talkbase/services"
 )
 
-// DB is an open database. It is safe for concurrent use.
+// DB is a database. It is safe for concurrent use.
 type DB struct {
 	services.Presenter
 	migration.SchemaManager
 
-	engine   engine.Engine
+	resolved resolved
+	late     *engine.Late
 	store    *repo.Store
-	log      io.Closer
-	closed   atomic.Bool
-	closing  sync.Once
-	closeErr error
+	schema   *migration.Schema
+
+	mu     sync.Mutex
+	closed bool
 }
 
 // Open opens the database that cfg names. It creates the schema in a new SQLite file or an empty
@@ -41,65 +40,75 @@ type DB struct {
 // another program's tables are in the way, ErrSchemaOutdated and ErrSchemaNewer. No message holds the
 // DSN's password.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
-	r, err := cfg.resolve()
+	db, err := newDB(cfg)
 	if err != nil {
-		return nil, engine.Wrap("open database", err)
+		return nil, err
 	}
-	db, err := open(ctx, r, cfg.Migrate)
-	if err != nil {
-		if r.closeLog != nil {
-			err = errors.Join(err, r.closeLog.Close())
-		}
-		return nil, engine.Wrap("open database", err)
+	if err := db.start(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-func open(ctx context.Context, r resolved, migrate bool) (_ *DB, err error) {
-	e, err := engine.Open(ctx, r.options)
+// newDB builds everything that start then opens.
+func newDB(cfg Config) (*DB, error) {
+	r, err := cfg.resolve()
 	if err != nil {
-		return nil, err
+		return nil, engine.Wrap("open database", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, e.Close())
-		}
-	}()
-	schema, err := migration.NewSchema(e, r.index, r.options.Logger)
-	if err != nil {
-		return nil, err
-	}
-	if err := schema.Prepare(ctx, migrate); err != nil {
-		return nil, err
-	}
-	store := repo.NewStore(e, r.defaults)
+	late := &engine.Late{}
+	store := repo.NewStore(late, r.defaults)
+	schema := migration.NewSchema(late, r.index, r.options.Logger)
 	return &DB{
 		Presenter: services.NewPresenter(store), SchemaManager: schema,
-		engine: e, store: store, log: r.closeLog,
+		resolved: r, late: late, store: store, schema: schema,
 	}, nil
 }
 
-// Close closes the database. A pool that the host brought stays open. It may be called more than
-// once.
-func (db *DB) Close() error {
-	db.closing.Do(func() {
-		db.closed.Store(true)
-		db.closeErr = engine.Wrap("close database", db.engine.Close())
-		if db.log != nil {
-			db.closeErr = errors.Join(db.closeErr, db.log.Close())
-		}
-	})
-	return db.closeErr
+// start opens the engine and brings the schema to where it must be.
+func (db *DB) start(ctx context.Context) error {
+	e, err := engine.Open(ctx, db.resolved.options)
+	if err != nil {
+		return engine.Wrap("open database", err)
+	}
+	db.late.Set(e)
+	if err := db.schema.Prepare(ctx, db.resolved.migrate); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	return nil
 }
 
-// Ready returns nil when the database answers, else why it does not: ErrClosed after Close,
-// ErrUnavailable when it cannot be reached.
-func (db *DB) Ready(ctx context.Context) error {
-	if db.closed.Load() {
-		return engine.Wrap("ready", engine.ErrClosed)
+// Close closes the database. A pool that the host brought stays open. It may be called more than
+// once; calls after it return ErrClosed.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.closed {
+		return nil
 	}
-	_, err := engine.One(ctx, db.engine.Reader(ctx), engine.Value[int64], "SELECT 1")
+	db.closed = true
+	err := engine.Wrap("close database", db.late.Get().Close())
+	if db.resolved.closeLog != nil {
+		err = errors.Join(err, db.resolved.closeLog.Close())
+	}
+	return err
+}
+
+// Ready returns nil when the database answers, else why it does not: ErrNotReady before it was
+// opened, ErrClosed after Close, ErrUnavailable when it cannot be reached.
+func (db *DB) Ready(ctx context.Context) error {
+	r, err := db.late.Get().Reader(ctx)
+	if err == nil {
+		_, err = engine.One(ctx, r, engine.Value[int64], "SELECT 1")
+	}
 	return engine.Wrap("ready", err)
+}
+
+// Import copies DeepChat's older files into the database; migration.Import documents what it
+// guarantees. Reading knowledge files needs the DuckDB reader: import _
+// "github.com/talkbase/talkbase/migration/duckdb".
+func (db *DB) Import(ctx context.Context, opts migration.ImportOptions) (*migration.ImportReport, error) {
+	return migration.Import(ctx, db.Bulk(), opts)
 }
 
 // Bulk returns the loader that an import writes through.

@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"github.com/talkbase/talkbase/internal/engine"
@@ -27,6 +27,9 @@ var sqlFiles embed.FS
 
 // vectorsFile is not a step: it runs whenever pgvector is there and the table is not.
 const vectorsFile = "vectors.sql"
+
+// latestVersion is the last step in both folders; a test keeps it so.
+const latestVersion = 2
 
 // extrasVersion is the step that holds what GORM cannot say.
 const extrasVersion = 2
@@ -44,53 +47,85 @@ type SchemaManager interface {
 	Reset(ctx context.Context, load func(ctx context.Context) error) error
 }
 
-// Schema is the SchemaManager of an open database.
+// Schema is the SchemaManager of a database, which may be opened later.
 type Schema struct {
-	engine    engine.Engine
-	provider  *goose.Provider
-	vectorDDL string
+	late      *engine.Late
 	indexKind string
 	log       *slog.Logger
+
+	mu        sync.Mutex
+	provider  *goose.Provider
+	vectorDDL string
 }
 
 var _ SchemaManager = (*Schema)(nil)
 
 // NewSchema returns the schema manager of an engine. IndexKind is the vector index that
 // CreateOptimalIndexes builds on Postgres: hnsw or ivfflat.
-func NewSchema(e engine.Engine, indexKind string, log *slog.Logger) (*Schema, error) {
-	dialect, opts, dir := e.Goose()
-	folder, err := fs.Sub(sqlFiles, "sql/"+dir)
+func NewSchema(e *engine.Late, indexKind string, log *slog.Logger) *Schema {
+	return &Schema{late: e, indexKind: indexKind, log: log}
+}
+
+func (s *Schema) eng() engine.Engine { return s.late.Get() }
+
+// steps returns goose's provider of the schema's steps, made when the engine is there.
+func (s *Schema) steps() (*goose.Provider, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.provider != nil {
+		return s.provider, nil
+	}
+	m, err := s.eng().Goose()
 	if err != nil {
 		return nil, err
 	}
-	s := &Schema{engine: e, indexKind: indexKind, log: log}
+	folder, err := fs.Sub(sqlFiles, "sql/"+m.Folder)
+	if err != nil {
+		return nil, err
+	}
 	if b, err := fs.ReadFile(folder, vectorsFile); err == nil {
 		s.vectorDDL = string(b)
 	}
-	opts = append(opts,
+	opts := append(m.Options,
 		goose.WithTableName(engine.VersionTable), goose.WithDisableGlobalRegistry(true),
 		goose.WithExcludeNames([]string{vectorsFile}), goose.WithLogger(goose.NopLogger()))
-	s.provider, err = goose.NewProvider(dialect, e.SQL(), folder, opts...)
+	p, err := goose.NewProvider(m.Dialect, s.eng().SQL(), folder, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("migration: schema steps: %w", err)
 	}
-	return s, nil
+	s.provider = p
+	return p, nil
+}
+
+// enableVectors creates what needs the extension, where it can.
+func (s *Schema) enableVectors(ctx context.Context) error {
+	if _, err := s.steps(); err != nil {
+		return err
+	}
+	return s.eng().EnableVectors(ctx, s.vectorDDL)
 }
 
 // LatestSchemaVersion is the version this program needs.
-func (s *Schema) LatestSchemaVersion() int64 {
-	sources := s.provider.ListSources()
-	return sources[len(sources)-1].Version
-}
+func (s *Schema) LatestSchemaVersion() int64 { return latestVersion }
 
 // SchemaVersion returns the database's version, 0 before anything was created.
 func (s *Schema) SchemaVersion(ctx context.Context) (int64, error) {
-	st, err := s.engine.State(ctx)
-	if err != nil || !st.Versioned {
+	st, err := s.eng().State(ctx)
+	if err != nil {
 		return 0, engine.Wrap("schema version", err)
 	}
-	v, err := s.provider.GetDBVersion(ctx)
+	v, err := s.version(ctx, st)
 	return v, engine.Wrap("schema version", err)
+}
+
+func (s *Schema) version(ctx context.Context, st engine.State) (int64, error) {
+	if !st.Versioned {
+		return 0, nil
+	}
+	// Not by goose, which would take the lock that only changes need.
+	var v int64
+	err := s.eng().SQL().QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM "+engine.VersionTable+" WHERE is_applied").Scan(&v)
+	return v, err
 }
 
 // Prepare brings the database to the version this program needs, where that is asked for or safe:
@@ -100,18 +135,16 @@ func (s *Schema) SchemaVersion(ctx context.Context) (int64, error) {
 // the way ErrForeignSchema. It changes nothing when it returns an error.
 func (s *Schema) Prepare(ctx context.Context, migrate bool) error {
 	const op = "open database"
-	st, err := s.engine.State(ctx)
+	st, err := s.eng().State(ctx)
 	if err != nil {
 		return engine.Wrap(op, err)
 	}
 	if st.Foreign != "" {
 		return engine.Wrap(op, fmt.Errorf("%w: it has a table %s that talkbase did not create: if this is DeepChat's chat.db, import it into another file (talkbase import); else use another file, or Config.Schema on Postgres", engine.ErrForeignSchema, st.Foreign))
 	}
-	var version int64
-	if st.Versioned {
-		if version, err = s.provider.GetDBVersion(ctx); err != nil {
-			return engine.Wrap(op, err)
-		}
+	version, err := s.version(ctx, st)
+	if err != nil {
+		return engine.Wrap(op, err)
 	}
 	latest := s.LatestSchemaVersion()
 	switch {
@@ -130,13 +163,13 @@ func (s *Schema) Prepare(ctx context.Context, migrate bool) error {
 			return engine.Wrap(op, err)
 		}
 	}
-	return engine.Wrap(op, s.engine.EnableVectors(ctx, s.vectorDDL))
+	return engine.Wrap(op, s.enableVectors(ctx))
 }
 
 // backup copies an SQLite file before its schema changes.
 func (s *Schema) backup(ctx context.Context, path string, version int64) error {
 	to := fmt.Sprintf("%s.v%d-%s.bak", path, version, time.Now().UTC().Format("20060102T150405.000"))
-	if err := s.engine.Snapshot(ctx, to); err != nil {
+	if err := s.eng().Snapshot(ctx, to); err != nil {
 		return fmt.Errorf("copying the database to %s before changing its schema: %w", filepath.Base(to), err)
 	}
 	s.log.InfoContext(ctx, "database copied before its schema changes", slog.String("backup", to))
@@ -144,7 +177,11 @@ func (s *Schema) backup(ctx context.Context, path string, version int64) error {
 }
 
 func (s *Schema) up(ctx context.Context, target int64) error {
-	results, err := s.provider.UpTo(ctx, target)
+	p, err := s.steps()
+	if err != nil {
+		return err
+	}
+	results, err := p.UpTo(ctx, target)
 	for _, r := range results {
 		s.log.InfoContext(ctx, "schema step", slog.String("step", filepath.Base(r.Source.Path)), slog.Duration("duration", r.Duration))
 	}
@@ -164,7 +201,7 @@ func (s *Schema) stepError(err error) error {
 }
 
 func (s *Schema) setMeta(ctx context.Context) error {
-	tx, err := s.engine.Begin(ctx)
+	tx, err := s.eng().Begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -187,7 +224,10 @@ func (s *Schema) MigrateSchema(ctx context.Context, target int64) error {
 		return engine.Wrap(op, err)
 	}
 	if target < version {
-		_, err := s.provider.DownTo(ctx, target)
+		p, err := s.steps()
+		if err == nil {
+			_, err = p.DownTo(ctx, target)
+		}
 		return engine.Wrap(op, s.stepError(err))
 	}
 	if err := s.up(ctx, target); err != nil {
@@ -196,7 +236,7 @@ func (s *Schema) MigrateSchema(ctx context.Context, target int64) error {
 	if target == 0 {
 		return nil
 	}
-	return engine.Wrap(op, s.engine.EnableVectors(ctx, s.vectorDDL))
+	return engine.Wrap(op, s.enableVectors(ctx))
 }
 
 // SchemaReport says whether the schema is what this program expects.
@@ -226,9 +266,12 @@ func (s *Schema) ValidateSchema(ctx context.Context) (SchemaReport, error) {
 	if err != nil {
 		return r, engine.Wrap(op, err)
 	}
-	have, err := s.engine.Introspect(ctx)
+	have, err := s.eng().Introspect(ctx)
 	if err != nil {
 		return r, engine.Wrap(op, err)
+	}
+	if s.eng().Vectors() != nil { // the table may be there from when vectors were wanted
+		delete(have.Tables, "knowledge_vectors")
 	}
 	if drift := engine.Compare(want, have, isOptional); drift != nil {
 		r.Drift = drift
@@ -241,14 +284,14 @@ func (s *Schema) ValidateSchema(ctx context.Context) (SchemaReport, error) {
 // create.
 func (s *Schema) expected() (engine.Schema, error) {
 	var want engine.Schema
-	b, err := expectedFiles.ReadFile("schema/" + s.engine.Name() + ".json")
+	b, err := expectedFiles.ReadFile("schema/" + s.eng().Name() + ".json")
 	if err != nil {
 		return want, err
 	}
 	if err := json.Unmarshal(b, &want); err != nil {
 		return want, err
 	}
-	if s.engine.Vectors() != nil {
+	if s.eng().Vectors() != nil {
 		delete(want.Tables, "knowledge_vectors")
 	}
 	return want, nil
@@ -315,7 +358,7 @@ func (s *Schema) CreateOptimalIndexes(ctx context.Context) (IndexReport, error) 
 	const op = "create optimal indexes"
 	r := IndexReport{Created: []string{}, Present: []string{}}
 	specs := append(schemaIndexes(), optimalIndexes()...)
-	if s.engine.Vectors() == nil {
+	if s.eng().Vectors() == nil {
 		vectors, err := s.vectorIndexes(ctx, &r)
 		if err != nil {
 			return r, engine.Wrap(op, err)
@@ -323,10 +366,10 @@ func (s *Schema) CreateOptimalIndexes(ctx context.Context) (IndexReport, error) 
 		specs = append(specs, vectors...)
 	}
 	for _, ix := range specs {
-		if ix.Table == "knowledge_vectors" && s.engine.Vectors() != nil {
+		if ix.Table == "knowledge_vectors" && s.eng().Vectors() != nil {
 			continue
 		}
-		created, err := s.engine.CreateIndex(ctx, ix)
+		created, err := s.eng().CreateIndex(ctx, ix)
 		if err != nil {
 			return r, engine.Wrap(op, fmt.Errorf("index %s: %w", ix.Name, err))
 		}
@@ -340,7 +383,10 @@ func (s *Schema) CreateOptimalIndexes(ctx context.Context) (IndexReport, error) 
 }
 
 func (s *Schema) vectorIndexes(ctx context.Context, r *IndexReport) ([]engine.IndexSpec, error) {
-	db := s.engine.Reader(ctx)
+	db, err := s.eng().Reader(ctx)
+	if err != nil {
+		return nil, err
+	}
 	type sized struct {
 		models.KnowledgeBase
 		rows int64
@@ -353,7 +399,7 @@ func (s *Schema) vectorIndexes(ctx context.Context, r *IndexReport) ([]engine.In
 	}
 	var out []engine.IndexSpec
 	for _, b := range bases {
-		ix, ok := s.engine.VectorIndex(b.KnowledgeBase, s.indexKind, b.rows)
+		ix, ok := s.eng().VectorIndex(b.KnowledgeBase, s.indexKind, b.rows)
 		if ok {
 			out = append(out, ix)
 			continue
@@ -371,9 +417,12 @@ func (s *Schema) vectorIndexes(ctx context.Context, r *IndexReport) ([]engine.In
 // load, if it is not nil, to fill it.
 func (s *Schema) Reset(ctx context.Context, load func(ctx context.Context) error) error {
 	const op = "reset"
-	if err := s.engine.DropAll(ctx); err != nil {
+	if err := s.eng().DropAll(ctx); err != nil {
 		return engine.Wrap(op, err)
 	}
+	s.mu.Lock()
+	s.provider = nil // goose makes its table once a provider
+	s.mu.Unlock()
 	if err := s.autoMigrate(ctx); err != nil {
 		return engine.Wrap(op, err)
 	}
@@ -385,14 +434,19 @@ func (s *Schema) Reset(ctx context.Context, load func(ctx context.Context) error
 
 func (s *Schema) autoMigrate(ctx context.Context) error {
 	tables := models.All()
-	if s.engine.Vectors() != nil { // the table that needs the extension comes with it
+	if s.vectorDDL != "" && s.eng().Vectors() != nil { // the table that needs the extension comes with it
 		tables = slices.DeleteFunc(tables, func(t any) bool { _, ok := t.(*models.KnowledgeVector); return ok })
 	}
-	tx, err := s.engine.Begin(ctx)
+	// Not by the engine's Begin, which may need tables that are not there yet.
+	tx, err := s.eng().SQL().BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if err := tx.DB.Session(&gorm.Session{Context: ctx}).AutoMigrate(tables...); err != nil {
+	db, err := s.eng().Gorm(ctx, tx)
+	if err == nil {
+		err = db.AutoMigrate(tables...)
+	}
+	if err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil {
@@ -403,19 +457,25 @@ func (s *Schema) autoMigrate(ctx context.Context) error {
 
 // stampAndExtras runs the step of what GORM cannot say and marks the others as applied.
 func (s *Schema) stampAndExtras(ctx context.Context) error {
-	if _, err := s.provider.ApplyVersion(ctx, extrasVersion, true); err != nil {
+	p, err := s.steps()
+	if err != nil {
+		return err
+	}
+	if _, err := p.ApplyVersion(ctx, extrasVersion, true); err != nil {
 		return s.stepError(err)
 	}
-	for _, src := range s.provider.ListSources() {
-		if src.Version == extrasVersion {
-			continue
-		}
-		if _, err := s.engine.SQL().ExecContext(ctx, fmt.Sprintf("INSERT INTO %s (version_id, is_applied) VALUES (%d, true)", engine.VersionTable, src.Version)); err != nil {
+	// goose steps down in the order of its rows: they are written anew, in the order of versions.
+	stamps := []string{"DELETE FROM " + engine.VersionTable + " WHERE version_id > 0"}
+	for _, src := range p.ListSources() {
+		stamps = append(stamps, fmt.Sprintf("INSERT INTO %s (version_id, is_applied) VALUES (%d, true)", engine.VersionTable, src.Version))
+	}
+	for _, stamp := range stamps {
+		if _, err := s.eng().SQL().ExecContext(ctx, stamp); err != nil {
 			return err
 		}
 	}
 	if err := s.setMeta(ctx); err != nil {
 		return err
 	}
-	return s.engine.EnableVectors(ctx, s.vectorDDL)
+	return s.enableVectors(ctx)
 }

@@ -47,6 +47,14 @@ func ParseJSON(b []byte) (JSON, error) {
 	if !utf8.Valid(b) {
 		return nil, fmt.Errorf("models: %w: invalid UTF-8", ErrNotObject)
 	}
+	if out, ok := canonical(b); ok {
+		return out, nil
+	}
+	return decodeJSON(b)
+}
+
+// decodeJSON is ParseJSON for all that the one-pass writer leaves to it.
+func decodeJSON(b []byte) (JSON, error) {
 	if err := checkEscapes(b); err != nil {
 		return nil, err
 	}
@@ -241,13 +249,13 @@ func (j *JSON) Scan(src any) error {
 	case string:
 		b = []byte(v)
 	case []byte:
-		b = bytes.Clone(v)
+		b = v
 	default:
 		return fmt.Errorf("models: cannot read JSON from %T", src)
 	}
 	c, err := ParseJSON(b)
 	if err != nil {
-		c = JSON(b)
+		c = JSON(bytes.Clone(b)) // a driver may use its bytes again
 	}
 	*j = c
 	return nil

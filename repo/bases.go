@@ -73,7 +73,7 @@ func (r *Knowledge) fill(b *models.KnowledgeBase) {
 // known ID is ErrConflict.
 func (r *Knowledge) CreateBase(ctx context.Context, b models.KnowledgeBase) (models.KnowledgeBase, error) {
 	const op = "create knowledge base"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return models.KnowledgeBase{}, wrap(op, err)
 	}
 	r.fill(&b)
@@ -161,7 +161,7 @@ type BaseUpdate struct {
 // UpdateBase changes the given fields and returns the base as it is then.
 func (r *Knowledge) UpdateBase(ctx context.Context, id string, u BaseUpdate) (models.KnowledgeBase, error) {
 	const op = "update knowledge base"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return models.KnowledgeBase{}, wrap(op, err)
 	}
 	set := map[string]any{}
@@ -201,7 +201,7 @@ func (r *Knowledge) UpdateBase(ctx context.Context, id string, u BaseUpdate) (mo
 // DeleteBase deletes a knowledge base with its files, chunks and vectors.
 func (r *Knowledge) DeleteBase(ctx context.Context, id string) error {
 	const op = "delete knowledge base"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return wrap(op, err)
 	}
 	return r.s.deleteOne(ctx, op, "knowledge base", id, "DELETE FROM knowledge_bases WHERE id = ?")
@@ -211,14 +211,14 @@ func (r *Knowledge) DeleteBase(ctx context.Context, id string) error {
 // bases there were.
 func (r *Knowledge) DestroyKnowledge(ctx context.Context) (int64, error) {
 	const op = "destroy knowledge"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
 	return r.s.deleteMany(ctx, op, "DELETE FROM knowledge_bases")
 }
 
 func (r *Knowledge) reader(ctx context.Context) (*gorm.DB, error) {
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return nil, err
 	}
 	return r.s.reader(ctx)

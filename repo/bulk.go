@@ -54,7 +54,7 @@ type loadSpec[T any] struct {
 func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T) error {
 	columns := t.columns
 	if t.key != "" {
-		ids, err := s.engine.ReserveIDs(ctx, db, t.table, t.key, len(rows))
+		ids, err := s.eng().ReserveIDs(ctx, db, t.table, t.key, len(rows))
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T)
 	for i := range rows {
 		values[i] = t.values(&rows[i])
 	}
-	if err := s.engine.BulkInsert(ctx, db, t.table, columns, values); err != nil {
+	if err := s.eng().BulkInsert(ctx, db, t.table, columns, values); err != nil {
 		return err
 	}
 	if t.terms == "" {
@@ -178,7 +178,7 @@ func (b *Bulk) InsertBases(ctx context.Context, rows []models.KnowledgeBase) err
 
 // InsertFiles stores files.
 func (b *Bulk) InsertFiles(ctx context.Context, rows []models.KnowledgeFile) error {
-	if err := b.s.engine.Vectors(); err != nil {
+	if err := b.s.eng().Vectors(); err != nil {
 		return wrap("load files", err)
 	}
 	return load(ctx, b, "load files", loadFiles, rows)
@@ -186,7 +186,7 @@ func (b *Bulk) InsertFiles(ctx context.Context, rows []models.KnowledgeFile) err
 
 // InsertChunks stores chunks.
 func (b *Bulk) InsertChunks(ctx context.Context, rows []models.KnowledgeChunk) error {
-	if err := b.s.engine.Vectors(); err != nil {
+	if err := b.s.eng().Vectors(); err != nil {
 		return wrap("load chunks", err)
 	}
 	return load(ctx, b, "load chunks", loadChunks, rows)
@@ -262,7 +262,7 @@ func scanVector(s engine.Scanner, v *models.KnowledgeVector) error {
 
 // VectorsByID returns those of the vectors that exist.
 func (b *Bulk) VectorsByID(ctx context.Context, ids []string) (map[string]models.KnowledgeVector, error) {
-	if err := b.s.engine.Vectors(); err != nil {
+	if err := b.s.eng().Vectors(); err != nil {
 		return nil, wrap("read knowledge_vectors", err)
 	}
 	return byKey(ctx, b, "knowledge_vectors", vectorSelect, "id", scanVector, func(v *models.KnowledgeVector) string { return v.ID }, ids)
@@ -283,7 +283,7 @@ func (b *Bulk) HasMessages(ctx context.Context, ids []string) (map[string]bool, 
 
 // VectorsOfChunks returns, by chunk id, the id of a vector the chunk has.
 func (b *Bulk) VectorsOfChunks(ctx context.Context, chunkIDs []string) (map[string]string, error) {
-	if err := b.s.engine.Vectors(); err != nil {
+	if err := b.s.eng().Vectors(); err != nil {
 		return nil, wrap("read knowledge_vectors", err)
 	}
 	type pair struct{ chunk, id string }

@@ -43,6 +43,8 @@ var (
 	ErrUnsupported = engine.ErrUnsupported
 	// ErrClosed means that the database was closed.
 	ErrClosed = engine.ErrClosed
+	// ErrNotReady means that the application that opens the database has not started.
+	ErrNotReady = engine.ErrNotReady
 	// ErrTxDone means that a transaction was used after its end.
 	ErrTxDone = engine.ErrTxDone
 	// ErrSchemaOutdated means that the schema must be migrated first.

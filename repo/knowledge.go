@@ -53,7 +53,7 @@ func checkTask(s models.TaskStatus) error {
 // present. An unknown base is ErrReference, a known ID ErrConflict.
 func (r *Knowledge) InsertFile(ctx context.Context, f models.KnowledgeFile) (models.KnowledgeFile, error) {
 	const op = "insert file"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return models.KnowledgeFile{}, wrap(op, err)
 	}
 	if f.ID == "" {
@@ -102,13 +102,13 @@ type FileUpdate struct {
 // UpdateFile changes the given fields and returns the file as it is then.
 func (r *Knowledge) UpdateFile(ctx context.Context, id string, u FileUpdate) (models.KnowledgeFile, error) {
 	const op = "update file"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return models.KnowledgeFile{}, wrap(op, err)
 	}
 	var f models.KnowledgeFile
 	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
 		var err error
-		f, err = engine.One(ctx, db, scanFile, "SELECT "+fileColumns+" FROM knowledge_files WHERE id = ?"+r.s.engine.LockSuffix(), id)
+		f, err = engine.One(ctx, db, scanFile, "SELECT "+fileColumns+" FROM knowledge_files WHERE id = ?"+r.s.eng().LockSuffix(), id)
 		if err != nil {
 			return named(err, "file", id)
 		}
@@ -187,7 +187,7 @@ func (r *Knowledge) ListFiles(ctx context.Context, baseID string) ([]models.Know
 // DeleteFile deletes a file with its chunks and vectors.
 func (r *Knowledge) DeleteFile(ctx context.Context, id string) error {
 	const op = "delete file"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return wrap(op, err)
 	}
 	return r.s.deleteOne(ctx, op, "file", id, "DELETE FROM knowledge_files WHERE id = ?")
@@ -245,7 +245,7 @@ func checkChunk(c *models.KnowledgeChunk) error {
 // ErrConflict.
 func (r *Knowledge) InsertChunks(ctx context.Context, chunks []models.KnowledgeChunk) ([]models.KnowledgeChunk, error) {
 	const op = "insert chunks"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return nil, wrap(op, err)
 	}
 	out := make([]models.KnowledgeChunk, len(chunks))
@@ -272,7 +272,7 @@ func (r *Knowledge) InsertChunks(ctx context.Context, chunks []models.KnowledgeC
 // UpdateChunkStatus sets a chunk's status and error text.
 func (r *Knowledge) UpdateChunkStatus(ctx context.Context, id string, status models.TaskStatus, errText string) error {
 	const op = "update chunk status"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return wrap(op, err)
 	}
 	if err := checkTask(status); err != nil {
@@ -324,7 +324,7 @@ func (r *Knowledge) QueryChunks(ctx context.Context, q ChunkQuery) ([]models.Kno
 // were.
 func (r *Knowledge) DeleteChunksByFile(ctx context.Context, fileID string) (int64, error) {
 	const op = "delete chunks of file"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
 	return r.s.deleteMany(ctx, op, "DELETE FROM knowledge_chunks WHERE file_id = ?", fileID)
@@ -348,7 +348,7 @@ func (r *Knowledge) ResumePausedTasks(ctx context.Context) (Tasks, error) {
 
 func (r *Knowledge) setTasks(ctx context.Context, op, set string) (Tasks, error) {
 	var t Tasks
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return t, wrap(op, err)
 	}
 	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {

@@ -139,7 +139,7 @@ func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
 
 func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]TextHit, error) {
 	h := hitSQL[kind]
-	m := r.s.engine.MatchTerms(h.terms, parsed)
+	m := r.s.eng().MatchTerms(h.terms, parsed)
 	var join string
 	switch kind {
 	case HitConversation:
@@ -227,7 +227,7 @@ func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64,
 			if n == 0 {
 				return nil
 			}
-			if err := r.s.engine.DeleteTerms(ctx, tx.db, terms, rows[0].id, rows[n-1].id); err != nil {
+			if err := r.s.eng().DeleteTerms(ctx, tx.db, terms, rows[0].id, rows[n-1].id); err != nil {
 				return err
 			}
 			after = rows[n-1].id

@@ -28,7 +28,7 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 			return err
 		}
 		for _, t := range engine.Tables() {
-			if t == "knowledge_vectors" && s.engine.Vectors() != nil {
+			if t == "knowledge_vectors" && s.eng().Vectors() != nil {
 				continue
 			}
 			if st.Tables[t], err = engine.One(ctx, db, engine.Value[int64], "SELECT count(*) FROM "+t); err != nil {

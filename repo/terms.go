@@ -21,5 +21,5 @@ func (s *Store) addTerms(ctx context.Context, db *gorm.DB, table string, docs ..
 	if len(docs) == 0 {
 		return nil
 	}
-	return s.engine.AddTerms(ctx, db, table, docs)
+	return s.eng().AddTerms(ctx, db, table, docs)
 }

@@ -20,23 +20,25 @@ import (
 // A transaction travels in the ctx. Calls made with a ctx that carries one join it; all others
 // run on their own.
 type Store struct {
-	engine engine.Engine
-	now    func() time.Time
+	late *engine.Late
+	now  func() time.Time
 	// defaults are those of a base that does not say otherwise.
 	defaults BaseDefaults
 }
 
-// NewStore returns a store on an open engine.
-func NewStore(e engine.Engine, d BaseDefaults) *Store {
-	return &Store{engine: e, now: time.Now, defaults: d}
+// NewStore returns a store on an engine that may be opened later.
+func NewStore(e *engine.Late, d BaseDefaults) *Store {
+	return &Store{late: e, now: time.Now, defaults: d}
 }
 
+func (s *Store) eng() engine.Engine { return s.late.Get() }
+
 // Engine returns the name of the engine: sqlite or postgres.
-func (s *Store) Engine() string { return s.engine.Name() }
+func (s *Store) Engine() string { return s.eng().Name() }
 
 // VectorsSupported returns nil when the knowledge calls work, else an error wrapping ErrUnsupported
 // that says why.
-func (s *Store) VectorsSupported() error { return s.engine.Vectors() }
+func (s *Store) VectorsSupported() error { return s.eng().Vectors() }
 
 func (s *Store) nowMS() int64 { return s.now().UnixMilli() }
 
@@ -106,7 +108,7 @@ func (s *Store) Begin(ctx context.Context) (*Tx, error) {
 	if t := s.carried(ctx); t != nil && !t.ended() {
 		return nil, &TransactionError{Op: "begin", Err: fmt.Errorf("%w: ctx carries a transaction already: use WithTransaction for a nested one", ErrInvalid)}
 	}
-	inner, err := s.engine.Begin(ctx)
+	inner, err := s.eng().Begin(ctx)
 	if err != nil {
 		return nil, &TransactionError{Op: "begin", Err: err}
 	}
@@ -121,8 +123,12 @@ func (s *Store) newTx(ctx context.Context, db *gorm.DB, inner *engine.Tx) *Tx {
 
 // JoinTx returns a ctx that carries a transaction the host began on the same database with its
 // own pool. Calls made with it run inside; the host ends it.
-func (s *Store) JoinTx(ctx context.Context, tx *sql.Tx) context.Context {
-	return s.newTx(ctx, s.engine.Gorm(ctx, tx), nil).ctx
+func (s *Store) JoinTx(ctx context.Context, tx *sql.Tx) (context.Context, error) {
+	db, err := s.eng().Gorm(ctx, tx)
+	if err != nil {
+		return nil, &TransactionError{Op: "join", Err: err}
+	}
+	return s.newTx(ctx, db, nil).ctx, nil
 }
 
 // JoinGorm is JoinTx for a transaction begun through gorm. The error is a TransactionError when db
@@ -136,7 +142,7 @@ func (s *Store) JoinGorm(ctx context.Context, db *gorm.DB) (context.Context, err
 	if !ok {
 		return nil, &TransactionError{Op: "join", Err: fmt.Errorf("%w: this *gorm.DB is not in a transaction", ErrInvalid)}
 	}
-	return s.JoinTx(ctx, tx), nil
+	return s.JoinTx(ctx, tx)
 }
 
 // maxAttempts bounds how often a colliding transaction is tried.
@@ -223,11 +229,12 @@ func (t *Tx) nested(ctx context.Context, f func(ctx context.Context, tx *Tx) err
 
 // Gorm returns gorm's handle for what talkbase has no call for: inside ctx's transaction, or for
 // reading outside of one. It keeps to the same connections and error mapping.
-func (s *Store) Gorm(ctx context.Context) *gorm.DB {
-	if t := s.carried(ctx); t != nil {
-		return t.db.Session(&gorm.Session{Context: ctx})
+func (s *Store) Gorm(ctx context.Context) (*gorm.DB, error) {
+	db, err := s.reader(ctx)
+	if err != nil {
+		return nil, wrap("gorm", err)
 	}
-	return s.engine.Reader(ctx)
+	return db.Session(&gorm.Session{Context: ctx}), nil
 }
 
 // reader returns where ctx's calls read: its transaction, or the pool.
@@ -238,7 +245,7 @@ func (s *Store) reader(ctx context.Context) (*gorm.DB, error) {
 		}
 		return t.db, nil
 	}
-	return s.engine.Reader(ctx), nil
+	return s.eng().Reader(ctx)
 }
 
 // snapshot runs f, which only reads, on the database as of one moment.
@@ -250,7 +257,7 @@ func (s *Store) snapshot(ctx context.Context, f func(ctx context.Context, db *go
 		}
 		return f(ctx, db)
 	}
-	tx, err := s.engine.BeginRead(ctx)
+	tx, err := s.eng().BeginRead(ctx)
 	if err != nil {
 		return err
 	}

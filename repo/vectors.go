@@ -22,7 +22,7 @@ const vectorBatch = 5000
 // ErrReference. It returns how many vectors it stored.
 func (r *Knowledge) UpsertVectors(ctx context.Context, vectors []models.KnowledgeVector) (int64, error) {
 	const op = "upsert vectors"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
 	if len(vectors) == 0 {
@@ -37,7 +37,7 @@ func (r *Knowledge) UpsertVectors(ctx context.Context, vectors []models.Knowledg
 			return err
 		}
 		for from := 0; from < len(rows); from += vectorBatch {
-			if err := r.s.engine.UpsertVectors(ctx, db, rows[from:min(from+vectorBatch, len(rows))]); err != nil {
+			if err := r.s.eng().UpsertVectors(ctx, db, rows[from:min(from+vectorBatch, len(rows))]); err != nil {
 				return err
 			}
 		}
@@ -109,7 +109,7 @@ func (r *Knowledge) completeVectors(ctx context.Context, db *gorm.DB, rows []mod
 // DeleteVectorsByFile deletes a file's vectors; its chunks stay. It returns how many there were.
 func (r *Knowledge) DeleteVectorsByFile(ctx context.Context, fileID string) (int64, error) {
 	const op = "delete vectors of file"
-	if err := r.s.engine.Vectors(); err != nil {
+	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
 	return r.s.deleteMany(ctx, op, "DELETE FROM knowledge_vectors WHERE file_id = ?", fileID)
@@ -190,7 +190,7 @@ func (r *Knowledge) similar(ctx context.Context, q SimilarityQuery) ([]SimilarCh
 			n.MaxDistance = &d
 		}
 	}
-	found, err := r.s.engine.Nearest(ctx, db, n)
+	found, err := r.s.eng().Nearest(ctx, db, n)
 	if err != nil {
 		return nil, err
 	}

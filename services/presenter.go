@@ -95,9 +95,9 @@ type Searcher interface {
 type Transactor interface {
 	WithTransaction(ctx context.Context, f func(ctx context.Context, tx *repo.Tx) error) error
 	Begin(ctx context.Context) (*repo.Tx, error)
-	JoinTx(ctx context.Context, tx *sql.Tx) context.Context
+	JoinTx(ctx context.Context, tx *sql.Tx) (context.Context, error)
 	JoinGorm(ctx context.Context, db *gorm.DB) (context.Context, error)
-	Gorm(ctx context.Context) *gorm.DB
+	Gorm(ctx context.Context) (*gorm.DB, error)
 }
 
 // Reporter says what the database holds.

@@ -57,22 +57,22 @@ type Engine interface {
 	// Name is SQLite or Postgres.
 	Name() string
 	// Reader returns a handle for reading outside a transaction.
-	Reader(ctx context.Context) *gorm.DB
+	Reader(ctx context.Context) (*gorm.DB, error)
 	// Begin starts a transaction that may write. It waits at most BusyTimeout for its turn, then
 	// returns ErrBusy.
 	Begin(ctx context.Context) (*Tx, error)
 	// BeginRead starts a transaction that sees the database as of one moment.
 	BeginRead(ctx context.Context) (*Tx, error)
 	// Gorm wraps a transaction the host began itself on this database.
-	Gorm(ctx context.Context, tx *sql.Tx) *gorm.DB
+	Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error)
 	// SQL returns the pool that schema work runs on.
 	SQL() *sql.DB
 	// Vectors is nil when vectors can be stored and searched, else an error wrapping ErrUnsupported.
 	Vectors() error
 	// EnableVectors makes vectors available where the database allows it; it runs after the schema is up.
 	EnableVectors(ctx context.Context, ddl string) error
-	// Goose returns the dialect, the options and the folder of the schema's steps.
-	Goose() (goose.Dialect, []goose.ProviderOption, string)
+	// Goose says how the schema's steps are run.
+	Goose() (Migrations, error)
 	// LockSuffix is what a SELECT needs at its end to lock the rows it reads, or "".
 	LockSuffix() string
 	// BulkInsert writes rows given in the order of columns, as fast as the engine can, inside tx.
@@ -109,6 +109,13 @@ type Engine interface {
 	DropAll(ctx context.Context) error
 	// Close closes what the engine opened.
 	Close() error
+}
+
+// Migrations says how the schema's steps are run: goose's dialect and lock, and the folder they are in.
+type Migrations struct {
+	Dialect goose.Dialect
+	Options []goose.ProviderOption
+	Folder  string
 }
 
 // State says what a database holds.

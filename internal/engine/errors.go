@@ -29,6 +29,7 @@ var (
 	ErrUnavailable    = errors.New("the database cannot be reached")
 	ErrUnsupported    = errors.New("not supported here")
 	ErrClosed         = errors.New("the database is closed")
+	ErrNotReady       = errors.New("the database is not open yet: start the application first")
 	ErrTxDone         = errors.New("the transaction has ended")
 	ErrSchemaOutdated = errors.New("the schema is older than this program")
 	ErrSchemaNewer    = errors.New("the schema is newer than this program")
@@ -57,6 +58,7 @@ var codes = []struct {
 	{ErrUnavailable, "UNAVAILABLE"},
 	{ErrUnsupported, "UNSUPPORTED"},
 	{ErrClosed, "CLOSED"},
+	{ErrNotReady, "NOT_READY"},
 	{ErrTxDone, "TRANSACTION_DONE"},
 	{ErrSchemaOutdated, "SCHEMA_OUTDATED"},
 	{ErrSchemaNewer, "SCHEMA_NEWER"},

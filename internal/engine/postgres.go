@@ -140,10 +140,13 @@ func newPostgres(ctx context.Context, o Options, pool *sql.DB, conns int, owned 
 	return e, nil
 }
 
-func (e *postgresEngine) Name() string                        { return Postgres }
-func (e *postgresEngine) Reader(ctx context.Context) *gorm.DB { return e.db.WithContext(ctx) }
-func (e *postgresEngine) SQL() *sql.DB                        { return e.pool }
-func (e *postgresEngine) LockSuffix() string                  { return " FOR UPDATE" }
+func (e *postgresEngine) Name() string       { return Postgres }
+func (e *postgresEngine) SQL() *sql.DB       { return e.pool }
+func (e *postgresEngine) LockSuffix() string { return " FOR UPDATE" }
+
+func (e *postgresEngine) Reader(ctx context.Context) (*gorm.DB, error) {
+	return e.db.WithContext(ctx), nil
+}
 
 func (e *postgresEngine) Begin(ctx context.Context) (*Tx, error) {
 	return begin(ctx, pool{e.pool, e.db, classifyPostgres}, e.turns, nil, "")
@@ -153,8 +156,8 @@ func (e *postgresEngine) BeginRead(ctx context.Context) (*Tx, error) {
 	return begin(ctx, pool{e.pool, e.db, classifyPostgres}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
 }
 
-func (e *postgresEngine) Gorm(ctx context.Context, tx *sql.Tx) *gorm.DB {
-	return withPool(ctx, e.db, tx, nil)
+func (e *postgresEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
+	return withPool(ctx, e.db, tx, nil), nil
 }
 
 func (e *postgresEngine) Vectors() error {
@@ -222,12 +225,12 @@ func (e *postgresEngine) enableVectors(ctx context.Context, ddl string) error {
 	return classifyPostgres(err)
 }
 
-func (e *postgresEngine) Goose() (goose.Dialect, []goose.ProviderOption, string) {
-	var opts []goose.ProviderOption
-	if l, err := lock.NewPostgresSessionLocker(); err == nil {
-		opts = append(opts, goose.WithSessionLocker(l))
+func (e *postgresEngine) Goose() (Migrations, error) {
+	l, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return Migrations{}, err
 	}
-	return goose.DialectPostgres, opts, "postgres"
+	return Migrations{goose.DialectPostgres, []goose.ProviderOption{goose.WithSessionLocker(l)}, "postgres"}, nil
 }
 
 func (e *postgresEngine) ReserveIDs(ctx context.Context, tx *gorm.DB, table, key string, n int) ([]int64, error) {

@@ -44,7 +44,7 @@ func normalSQL(s string) string {
 			continue
 		}
 		part = strings.ToLower(spaces.ReplaceAllString(part, " "))
-		part = strings.NewReplacer("`", "", `"`, "", "( ", "(", " )", ")", " ,", ",").Replace(part)
+		part = strings.NewReplacer("`", "", `"`, "", "( ", "(", " )", ")", " ,", ",", ", ", ",").Replace(part)
 		b.WriteString(part)
 	}
 	return strings.TrimSpace(b.String())

@@ -192,6 +192,8 @@ func (e *sqliteEngine) wrap(o Options, read *sql.DB) error {
 		return &gorm.Config{
 			SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o.Logger),
 			PrepareStmt: true, PrepareStmtMaxSize: 256, DisableAutomaticPing: true,
+			// This very duration is gorm's "never", without the goroutine that nothing would end.
+			PrepareStmtTTL: 10 * 365 * 24 * time.Hour,
 		}
 	}
 	var err error
@@ -230,7 +232,9 @@ func retryBusy(ctx context.Context, limit time.Duration, f func() error) error {
 
 func (e *sqliteEngine) Name() string { return SQLite }
 
-func (e *sqliteEngine) Reader(ctx context.Context) *gorm.DB { return e.read.WithContext(ctx) }
+func (e *sqliteEngine) Reader(ctx context.Context) (*gorm.DB, error) {
+	return e.read.WithContext(ctx), nil
+}
 
 func (e *sqliteEngine) SQL() *sql.DB { return e.writeSQL }
 
@@ -243,8 +247,8 @@ func (e *sqliteEngine) BeginRead(ctx context.Context) (*Tx, error) {
 	return begin(ctx, pool{e.readSQL, e.read, classifySQLite}, e.readTurns, nil, "")
 }
 
-func (e *sqliteEngine) Gorm(ctx context.Context, tx *sql.Tx) *gorm.DB {
-	return withPool(ctx, e.write, tx, nil)
+func (e *sqliteEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
+	return withPool(ctx, e.write, tx, nil), nil
 }
 
 func (e *sqliteEngine) Vectors() error {
@@ -258,12 +262,12 @@ func (e *sqliteEngine) EnableVectors(context.Context, string) error { return nil
 
 func (e *sqliteEngine) LockSuffix() string { return "" }
 
-func (e *sqliteEngine) Goose() (goose.Dialect, []goose.ProviderOption, string) {
-	opts := []goose.ProviderOption{}
+func (e *sqliteEngine) Goose() (Migrations, error) {
+	var opts []goose.ProviderOption
 	if e.path != "" {
 		opts = append(opts, goose.WithSessionLocker(&siblingLock{path: e.path + ".schema-lock"}))
 	}
-	return goose.DialectSQLite3, opts, "sqlite"
+	return Migrations{goose.DialectSQLite3, opts, "sqlite"}, nil
 }
 
 // siblingLock keeps two processes from changing one file's schema at once. It holds an exclusive

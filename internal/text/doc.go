@@ -39,7 +39,7 @@ const FTS5Tokenizer = `tokenize="ascii tokenchars '!""#$%&''()*+,-./:;<=>?@[\]^_
 
 const (
 	// MaxInput is how many bytes of a text are analysed; what follows is not found. It bounds the
-	// time of one call to well under a second.
+	// time of a call, to a fraction of a second for any ordinary text.
 	MaxInput = 4 << 20
 	// MaxPositions is the number of token positions of a document that phrases can use. Postgres
 	// has 16,383; the last is for the words that come after, the one before separates them.

@@ -27,7 +27,7 @@ const (
 //	word         the word or another English form of it (run finds running)
 //	word*        words that begin so
 //	"two words"  exactly these words in this order; "two wor"* leaves the last one open
-//	a b          both
+//	a b          both, as is a AND b
 //	a OR b       either; OR binds more tightly than the space, as in web searches
 //	-word        not this; -"two words" and -word* as well
 //
@@ -44,15 +44,15 @@ func ParseQuery(s string) (Query, error) {
 		s = s[:n]
 	}
 	var q Query
-	or := false // the last thing was an OR after a term
+	or := false // an OR after a term came last
 	for terms := 0; terms < MaxTerms; {
 		t, rest := nextTerm(s)
 		if t.text == "" && rest == "" {
 			break
 		}
 		s = rest
-		if t.operator() && len(q.groups) > 0 && strings.TrimSpace(rest) != "" {
-			or = true
+		if t.operator() && terms > 0 && strings.TrimSpace(rest) != "" {
+			or = t.text == "OR"
 			continue
 		}
 		ns := t.nodes()
@@ -64,7 +64,7 @@ func ParseQuery(s string) (Query, error) {
 		case t.exclude:
 			// An exclusion is never an alternative: nearly every document would be found.
 			q.excluded = append(q.excluded, all(ns))
-		case or:
+		case or && len(q.groups) > 0:
 			g := &q.groups[len(q.groups)-1]
 			*g = append(*g, all(ns))
 		default:
@@ -95,7 +95,10 @@ type term struct {
 	quoted, exclude, prefix bool
 }
 
-func (t term) operator() bool { return t.text == "OR" && !t.quoted && !t.exclude && !t.prefix }
+// operator reports whether the term is OR or AND, if it stands between others.
+func (t term) operator() bool {
+	return (t.text == "OR" || t.text == "AND") && !t.quoted && !t.exclude && !t.prefix
+}
 
 func isQuote(r rune) bool {
 	switch r {

@@ -202,10 +202,12 @@ var letterTable = sync.OnceValue(func() *[tableSize]struct {
 		r     rune
 		class class
 	}
-	sc := scanner{emit: func(token) {}}
+	tokens := 0
+	sc := scanner{emit: func(token) { tokens++ }}
 	for r := rune(utf8.RuneSelf); r < tableSize; r++ {
+		tokens = 0
 		sc.segment(string(r), 0, true)
-		if sc.open && sc.strip && len(sc.word) == 1 {
+		if tokens == 0 && sc.open && sc.strip && len(sc.word) == 1 {
 			t[r].r, t[r].class = sc.word[0].r, sc.word[0].class
 		}
 		sc.flush()
@@ -238,7 +240,14 @@ func (sc *scanner) segment(seg string, i int, single bool) {
 	for b := sc.norm; len(b) > 0; {
 		r, w := utf8.DecodeRune(b)
 		b = b[w:]
-		sc.add(r, i, i+len(seg), strip)
+		stripped := isStripped(r)
+		if stripped && !strip && r >= utf8.RuneSelf {
+			// A letter among others that are composed, which only broken text has.
+			if d := norm.NFKD.PropertiesString(string(r)).Decomposition(); d != nil {
+				r, _ = utf8.DecodeRune(d)
+			}
+		}
+		sc.add(r, i, i+len(seg), stripped)
 	}
 }
 
@@ -273,7 +282,7 @@ func (sc *scanner) add(r rune, start, end int, strip bool) {
 		case sc.open && sc.strip:
 			sc.word[len(sc.word)-1].end = end
 		case sc.open:
-			sc.addWord(char{r, classLower, start, end})
+			sc.addWord(char{r, c, start, end})
 		}
 	case classGram:
 		sc.flushWord()

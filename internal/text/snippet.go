@@ -82,10 +82,11 @@ type span struct{ start, end, cond int }
 
 // finder looks for the conditions of a query in a stream of tokens.
 type finder struct {
-	conds []node           // phrases, all of the query's that can match
-	exact map[string][]int // by their last token
-	begin []int            // those that end with a beginning
-	first [256]bool        // first bytes of tokens with a stem asked for
+	conds []node            // phrases, all of the query's that can match
+	exact map[string][]int  // by their last token
+	begin []int             // those that end with a beginning
+	first [256]bool         // first bytes of tokens with a stem asked for
+	vocab map[string]string // the tokens of phrases, to keep them without a copy
 
 	ring  []seen // the last tokens
 	n     int    // how many there were
@@ -99,7 +100,7 @@ type seen struct {
 
 // find returns the matches of q in s, by their start.
 func (q Query) find(s string) []span {
-	f := finder{exact: make(map[string][]int)}
+	f := finder{exact: make(map[string][]int), vocab: make(map[string]string)}
 	for _, g := range q.groups {
 		for _, n := range g {
 			f.add(n)
@@ -136,6 +137,11 @@ func (f *finder) add(n node) {
 		i := len(f.conds)
 		f.conds = append(f.conds, n)
 		last := n.toks[len(n.toks)-1]
+		if len(n.toks) > 1 {
+			for _, t := range n.toks {
+				f.vocab[t] = t
+			}
+		}
 		if n.prefix {
 			f.begin = append(f.begin, i)
 			return
@@ -151,10 +157,7 @@ func (f *finder) add(n node) {
 func (f *finder) token(t token) {
 	slot := &f.ring[f.n%len(f.ring)]
 	f.n++
-	*slot = seen{start: t.start, end: t.end}
-	if len(f.ring) > 1 {
-		slot.text = string(t.text)
-	}
+	*slot = seen{text: f.vocab[string(t.text)], start: t.start, end: t.end}
 	for _, i := range f.exact[string(t.text)] {
 		f.try(i, t.end)
 	}
@@ -271,7 +274,7 @@ func forward(s string, i, n int) (at, gone int) {
 // cluster returns the length of the grapheme cluster s begins with, or of its first rune when it is
 // too long to be kept together.
 func cluster(s string) int {
-	g := graphemes.FromString(s)
+	g := graphemes.FromString(s[:min(len(s), maxCluster+utf8.UTFMax)])
 	if !g.Next() {
 		return 0
 	}

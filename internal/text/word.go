@@ -77,7 +77,7 @@ func (sc *scanner) split(w []char) []int {
 	letters := 0 // before i, without a break
 	next := classJoin
 	for i, c := range w {
-		if c.class == classMark { // the second half of a letter
+		if c.class == classMark { // it, or the second half of a letter, goes with what is before
 			continue
 		}
 		prev := next
@@ -119,6 +119,9 @@ func twoLetters(w []char, i int) bool {
 
 // simple emits w as one word, if there is any.
 func (sc *scanner) simple(w []char) {
+	for len(w) > 0 && w[0].class == classMark {
+		w = w[1:]
+	}
 	if len(w) > 0 {
 		sc.token(w, kindWord)
 	}

@@ -1,0 +1,102 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// Side is one half of a comparison.
+type Side struct {
+	// Label says what runs, for the table.
+	Label string
+	// Prepare, if any, runs before each turn and is not measured.
+	Prepare func(ctx context.Context) error
+	// Run does the work n times.
+	Run func(ctx context.Context, n int) error
+}
+
+// Comparison is two sides and how much longer the first may take.
+type Comparison struct {
+	Group, Name, Engine string
+	// Target is the ratio that is wanted at most; 0 where the comparison only informs.
+	Target float64
+	// Rows is how many rows one run handles, for rates; 0 where times are shown.
+	Rows int
+	// Slow sides run once a turn.
+	Slow bool
+	A, B Side
+}
+
+// Result is what a comparison showed.
+type Result struct {
+	Comparison
+	// Ratio is the median of the turns' ratios, Low and High its quartiles.
+	Ratio, Low, High float64
+	// TimeA and TimeB are the medians of one run.
+	TimeA, TimeB time.Duration
+}
+
+// OK reports whether the target is reached; it is true where there is none.
+func (r Result) OK() bool { return r.Target == 0 || r.Ratio <= r.Target }
+
+// Compare runs both sides in turns, A B B A …, for so many rounds. A turn of a side that is not slow
+// runs as often as fits into turn.
+func Compare(ctx context.Context, c Comparison, rounds int, turn time.Duration) (Result, error) {
+	res := Result{Comparison: c}
+	n := 1
+	if !c.Slow {
+		for _, s := range []Side{c.A, c.B} { // prepares statements and fills caches
+			if _, err := once(ctx, s, 20); err != nil {
+				return res, fmt.Errorf("%s (%s, %s): %w", c.Name, c.Engine, s.Label, err)
+			}
+		}
+		took, err := once(ctx, c.B, 20)
+		if err != nil {
+			return res, err
+		}
+		n = max(5, int(turn/max(took/20, 1)))
+	}
+	var ratios []float64
+	var as, bs []time.Duration
+	for round := range rounds {
+		var took [2]time.Duration
+		for i := range took {
+			which := (i + round) % 2
+			side := []Side{c.A, c.B}[which]
+			d, err := once(ctx, side, n)
+			if err != nil {
+				return res, fmt.Errorf("%s (%s, %s): %w", c.Name, c.Engine, side.Label, err)
+			}
+			took[which] = d / time.Duration(n)
+		}
+		as, bs = append(as, took[0]), append(bs, took[1])
+		ratios = append(ratios, float64(took[0])/float64(took[1]))
+	}
+	slices.Sort(ratios)
+	slices.Sort(as)
+	slices.Sort(bs)
+	res.Ratio, res.Low, res.High = middle(ratios), ratios[len(ratios)/4], ratios[len(ratios)*3/4]
+	res.TimeA, res.TimeB = middle(as), middle(bs)
+	return res, nil
+}
+
+func middle[T int | float64 | time.Duration](sorted []T) T {
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// once measures n runs. What the side before left to collect is collected first.
+func once(ctx context.Context, s Side, n int) (time.Duration, error) {
+	if s.Prepare != nil {
+		if err := s.Prepare(ctx); err != nil {
+			return 0, err
+		}
+	}
+	runtime.GC()
+	start := time.Now()
+	err := s.Run(ctx, n)
+	return time.Since(start), err
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/talkbase/talkbase/migration"
+)
+
+// shownRejects bounds the rejected rows that people see one by one.
+const shownRejects = 10
+
+// report writes what an import did.
+func (p *page) report(r *migration.ImportReport) {
+	for i, s := range r.Sources {
+		if i > 0 {
+			p.line("")
+		}
+		p.heading(oneLine(s.Path))
+		if s.Base != "" {
+			p.line("knowledge base %s", oneLine(s.Base))
+		}
+		p.counts(s.Tables)
+		p.reasons(s.Tables)
+		if s.Error != "" {
+			p.line("FAILED. What was read before is stored.")
+		}
+	}
+	p.rejects(r)
+	for i, w := range r.Warnings {
+		if i == 0 {
+			p.line("")
+		}
+		p.line("Note: %s", oneLine(w))
+	}
+	p.line("\n%s", outcome(r))
+}
+
+// outcome sums an import up in a line.
+func outcome(r *migration.ImportReport) string {
+	var sum migration.TableReport
+	for _, s := range r.Sources {
+		for _, t := range s.Tables {
+			sum.Read += t.Read
+			sum.Written += t.Written
+			sum.Merged += t.Merged
+			sum.Rejected += t.Rejected
+		}
+	}
+	s := fmt.Sprintf("%s read: %s written, %s merged, %s rejected.", plural(sum.Read, "row", "rows"), number(sum.Written), number(sum.Merged), number(sum.Rejected))
+	if !r.OK {
+		s += " The import is NOT complete."
+	}
+	return s
+}
+
+func (p *page) counts(tables []*migration.TableReport) {
+	if len(tables) == 0 {
+		return
+	}
+	rows := make([][]string, len(tables))
+	for i, t := range tables {
+		rows[i] = []string{number(t.Read), number(t.Written), number(t.Merged), number(t.Changed), number(t.Rejected), t.Table}
+	}
+	p.table([]column{
+		{name: "Read", right: true}, {name: "Written", right: true}, {name: "Merged", right: true},
+		{name: "Changed", right: true}, {name: "Rejected", right: true}, {name: "Table"},
+	}, rows)
+}
+
+// reasons writes, for each table, what was done to rows and how often.
+func (p *page) reasons(tables []*migration.TableReport) {
+	for _, t := range tables {
+		if len(t.Reasons) > 0 {
+			var parts []string
+			for _, reason := range slices.Sorted(maps.Keys(t.Reasons)) {
+				parts = append(parts, fmt.Sprintf("%s %s", reason, number(t.Reasons[reason])))
+			}
+			p.line("%s: %s", oneLine(t.Table), strings.Join(parts, ", "))
+		}
+		if t.Made > 0 {
+			p.line("%s: %s made for rows whose own is gone", oneLine(t.Table), number(t.Made))
+		}
+	}
+}
+
+func (p *page) rejects(r *migration.ImportReport) {
+	var total int64
+	for _, s := range r.Sources {
+		for _, t := range s.Tables {
+			total += t.Rejected
+		}
+	}
+	if total == 0 {
+		return
+	}
+	p.line("\nRejected rows:")
+	shown := r.Rejects[:min(len(r.Rejects), shownRejects)]
+	for _, x := range shown {
+		line := fmt.Sprintf("  %s row %d", x.SourceTable, x.RowID)
+		if x.ID != "" {
+			line += " (" + x.ID + ")"
+		}
+		line += ": " + string(x.Reason)
+		if x.Detail != "" {
+			line += ", " + x.Detail
+		}
+		p.line("%s", "  "+strings.TrimSpace(cut(oneLine(line), 200)))
+	}
+	if more := total - int64(len(shown)); more > 0 {
+		p.line("  and %s more; --json lists the first 100", number(more))
+	}
+}
