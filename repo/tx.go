@@ -53,6 +53,7 @@ type Tx struct {
 	inner *engine.Tx // nil when a host began the transaction
 	done  bool
 	saves int
+	stop  func() bool // takes back the rollback that the end of ctx causes
 }
 
 type txKey struct{ store *Store }
@@ -81,6 +82,9 @@ func (t *Tx) end(op string, f func(*engine.Tx) error) error {
 		return &TransactionError{Op: op, ID: t.id, Err: ErrTxDone}
 	}
 	t.done = true
+	if t.stop != nil {
+		t.stop()
+	}
 	if t.inner == nil {
 		return &TransactionError{Op: op, ID: t.id, Err: fmt.Errorf("%w: whoever began this transaction ends it", ErrInvalid)}
 	}
@@ -112,7 +116,12 @@ func (s *Store) Begin(ctx context.Context) (*Tx, error) {
 	if err != nil {
 		return nil, &TransactionError{Op: "begin", Err: err}
 	}
-	return s.newTx(ctx, inner.DB, inner), nil
+	t := s.newTx(ctx, inner.DB, inner)
+	// database/sql rolls back by itself when ctx ends; this also gives back the turn to write.
+	t.mu.Lock()
+	t.stop = context.AfterFunc(ctx, func() { _ = t.Rollback() })
+	t.mu.Unlock()
+	return t, nil
 }
 
 func (s *Store) newTx(ctx context.Context, db *gorm.DB, inner *engine.Tx) *Tx {
@@ -181,11 +190,18 @@ func (s *Store) attempt(ctx context.Context, f func(ctx context.Context, tx *Tx)
 			}
 		}
 	}()
-	if err := f(tx.ctx, tx); err != nil {
-		return err
+	err = f(tx.ctx, tx)
+	if cause := context.Cause(ctx); cause != nil {
+		if errors.Is(err, cause) {
+			return err
+		}
+		if err != nil {
+			cause = fmt.Errorf("%w: %w", cause, err)
+		}
+		return wrap("transaction", cause)
 	}
-	if err := ctx.Err(); err != nil {
-		return wrap("commit transaction", context.Cause(ctx))
+	if err != nil {
+		return err
 	}
 	return tx.Commit()
 }
