@@ -37,12 +37,12 @@ type Raw interface {
 
 // rawMessage is a message in plain types.
 type rawMessage struct {
-	ID                                       int64
-	MsgID, ConversationID, ParentID          string
-	Role, Content                            string
-	CreatedAt, OrderSeq, TokenCount          int64
-	Status, Metadata                         string
-	IsContextEdge, IsVariant                 bool
+	ID                              int64
+	MsgID, ConversationID, ParentID string
+	Role, Content                   string
+	CreatedAt, OrderSeq, TokenCount int64
+	Status, Metadata                string
+	IsContextEdge, IsVariant        bool
 }
 
 func (m *rawMessage) scan(s interface{ Scan(...any) error }) error {

@@ -64,7 +64,9 @@ func (r *rawPostgres) Insert(ctx context.Context, m models.Message, terms string
 	exec := func(query string) execer {
 		return func(ctx context.Context, args ...any) (sql.Result, error) { return tx.ExecContext(ctx, query, args...) }
 	}
-	row := func(ctx context.Context, args ...any) *sql.Row { return tx.QueryRowContext(ctx, postgresSQL.insert, args...) }
+	row := func(ctx context.Context, args ...any) *sql.Row {
+		return tx.QueryRowContext(ctx, postgresSQL.insert, args...)
+	}
 	if err := insertMessage(ctx, &m, get, exec(postgresSQL.touch), row, exec(postgresSQL.terms)); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}

@@ -14,11 +14,11 @@ import (
 // rawSQLite has a writer and readers with the settings talkbase gives its own by default, and
 // every statement prepared.
 type rawSQLite struct {
-	write, read                                       *sql.DB
-	message, page                                     *sql.Stmt
+	write, read                                         *sql.DB
+	message, page                                       *sql.Stmt
 	touch, insert, insertTerms, importRow, insertVector *sql.Stmt
-	nextID, clearVectors                              *sql.Stmt
-	stmts                                             []*sql.Stmt
+	nextID, clearVectors                                *sql.Stmt
+	stmts                                               []*sql.Stmt
 }
 
 // OpenRawSQLite opens a file that talkbase made.
@@ -113,10 +113,12 @@ func (r *rawSQLite) Import(ctx context.Context, ms []models.Message, index bool)
 			if err != nil {
 				return err
 			}
-			if !index {
-				continue
-			}
-			if _, err := terms.ExecContext(ctx, id+int64(i), r.Terms(m.Content)); err != nil {
+		}
+		if !index {
+			return nil
+		}
+		for i := range ms { // after all rows: each row's trigger would make FTS5 write what it has collected
+			if _, err := terms.ExecContext(ctx, id+int64(i), r.Terms(ms[i].Content)); err != nil {
 				return err
 			}
 		}

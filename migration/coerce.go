@@ -174,7 +174,10 @@ func realTime(f float64) (int64, Reason, bool) {
 		return 0, "", false
 	case f < minMillis:
 		ms := int64(math.Round(f * 1000))
-		return ms, ReasonTimestampSeconds, ms > 0
+		if ms == 0 {
+			return 0, "", false
+		}
+		return ms, ReasonTimestampSeconds, true
 	}
 	return int64(math.Round(f)), ReasonTimestampReal, true
 }

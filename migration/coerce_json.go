@@ -15,7 +15,7 @@ const (
 )
 
 // sanitizeJSON makes the escapes of a JSON text storable as jsonb: \u0000 is dropped and half of a
-// surrogate pair becomes \ufffd. Other characters stay as they are, valid JSON or not.
+// surrogate pair becomes \ufffd. Other characters stay as they are.
 func sanitizeJSON(s string) (out string, nul, surrogate bool) {
 	if !strings.Contains(s, `\u`) {
 		return s, false, false
@@ -73,8 +73,12 @@ func unicodeEscape(s string) (uint64, bool) {
 	return u, err == nil
 }
 
-func (n *notes) sanitize(s string) string {
-	s, nul, surrogate := sanitizeJSON(s)
+// sanitize is sanitizeJSON for what is JSON; other text stays as it is.
+func (n *notes) sanitize(raw string) string {
+	s, nul, surrogate := sanitizeJSON(raw)
+	if (nul || surrogate) && !json.Valid([]byte(raw)) {
+		return raw
+	}
 	if nul {
 		n.add(ReasonJSONNUL)
 	}
@@ -96,14 +100,14 @@ func (n *notes) object(v any) models.JSON {
 	if strings.TrimSpace(raw) == "" {
 		return models.JSON("{}")
 	}
-	var inner notes
-	text := inner.sanitize(raw)
+	var escapes notes // they matter only where the result is used
+	text := escapes.sanitize(raw)
 	obj, err := models.ParseJSON([]byte(text))
 	if err != nil {
 		n.add(ReasonJSONReplaced)
 		return rawObject(raw)
 	}
-	for _, r := range inner {
+	for _, r := range escapes {
 		n.add(r)
 	}
 	if countMembers(text) != countMembers(string(obj)) {

@@ -229,13 +229,17 @@ func (f *finder) add(p string) error {
 }
 
 // base finds a knowledge base in the configuration: the one named, or the one where DeepChat keeps
-// it, or one beside the file.
+// it, or, outside of DeepChat's folders, one beside the file or its folder.
 func (f *finder) base(p string) *BaseConfig {
 	id, dir := filepath.Base(p), filepath.Dir(p)
 	if c := f.given[id]; c != nil {
 		return c
 	}
-	for _, up := range []string{filepath.Join("..", ".."), "..", "."} {
+	places := []string{".", ".."}
+	if filepath.Base(dir) == folderKnowledge {
+		places = []string{filepath.Join("..", "..")}
+	}
+	for _, up := range places {
 		if c := f.config(filepath.Join(dir, up, fileConfigs))[id]; c != nil {
 			return c
 		}

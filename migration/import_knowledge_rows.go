@@ -250,7 +250,7 @@ func (k *knowledgeJob) placeVector(t *transformed[models.KnowledgeVector], where
 	case !ok:
 		t.reject, t.detail = ReasonChunkGone, "its chunk is gone"
 	case t.reject != "":
-		t.detail = "its chunk waits to be embedded again"
+		// It cannot be used by itself.
 	case int64(len(v.Embedding)) != k.base.Dimensions:
 		t.reject, t.detail = ReasonVectorLength, fmt.Sprintf("it has %d elements, the knowledge base has %d dimensions", len(v.Embedding), k.base.Dimensions)
 	case where.chosen[v.ChunkID] != t.src.RowID:

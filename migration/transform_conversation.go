@@ -78,8 +78,7 @@ type transformed[T any] struct {
 	detail string
 	// timeless says that the row's time was unusable and has to be set.
 	timeless bool
-	// link is what a row refers to in the file, where the target does not hold it: the parent of
-	// an attachment.
+	// link is for what the table's own steps have to tell each other of a row.
 	link string
 	src  SourceRow
 }

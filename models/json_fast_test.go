@@ -40,8 +40,8 @@ func FuzzCanonical(f *testing.F) {
 // TestCanonicalTakesWhatEnginesReturn keeps the usual values on the fast path.
 func TestCanonicalTakesWhatEnginesReturn(t *testing.T) {
 	for in, want := range map[string]string{
-		`{}`:                                   `{}`,
-		`{"a":1,"b":"x\ny"}`:                   `{"a":1,"b":"x\ny"}`,
+		`{}`:                 `{}`,
+		`{"a":1,"b":"x\ny"}`: `{"a":1,"b":"x\ny"}`,
 		`{"b": 1.50, "aa": [1, {"d": 2, "cc": false}]}`: `{"aa":[1,{"cc":false,"d":2}],"b":1.50}`,
 	} {
 		got, ok := canonical([]byte(in))

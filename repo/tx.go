@@ -143,11 +143,7 @@ func (s *Store) JoinTx(ctx context.Context, tx *sql.Tx) (context.Context, error)
 // JoinGorm is JoinTx for a transaction begun through gorm. The error is a TransactionError when db
 // is not in a transaction of database/sql.
 func (s *Store) JoinGorm(ctx context.Context, db *gorm.DB) (context.Context, error) {
-	var pool any = db.Statement.ConnPool
-	if p, ok := pool.(*gorm.PreparedStmtTX); ok {
-		pool = p.Tx
-	}
-	tx, ok := pool.(*sql.Tx)
+	tx, ok := engine.SQLTx(db)
 	if !ok {
 		return nil, &TransactionError{Op: "join", Err: fmt.Errorf("%w: this *gorm.DB is not in a transaction", ErrInvalid)}
 	}

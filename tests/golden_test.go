@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"log/slog"
 
 	"github.com/talkbase/talkbase"
 	"github.com/talkbase/talkbase/internal/engine"

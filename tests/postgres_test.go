@@ -11,6 +11,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/talkbase/talkbase"
+	"github.com/talkbase/talkbase/tests"
 )
 
 // postgresDSN returns the DSN of the server to test on. Without one the test is skipped, or fails
@@ -68,3 +70,19 @@ func schemaName(t testing.TB, dsn string) string {
 	return name
 }
 
+func runPostgres(t *testing.T, params map[string]string) {
+	dsn := withParams(t, postgresDSN(t), params)
+	tests.Run(t, tests.Suite{Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
+		return fresh(t, talkbase.Config{DSN: dsn, Schema: schemaName(t, dsn)}, configure)
+	}})
+}
+
+func TestPostgresCachedStatements(t *testing.T) {
+	t.Parallel()
+	runPostgres(t, nil)
+}
+
+func TestPostgresSimpleProtocol(t *testing.T) {
+	t.Parallel()
+	runPostgres(t, map[string]string{"default_query_exec_mode": "simple_protocol"})
+}

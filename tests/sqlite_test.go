@@ -1,9 +1,11 @@
 package tests_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/talkbase/talkbase"
+	"github.com/talkbase/talkbase/tests"
 )
 
 // open opens a database and closes it when the test ends.
@@ -19,4 +21,30 @@ func open(t testing.TB, cfg talkbase.Config) *talkbase.DB {
 		}
 	})
 	return db
+}
+
+// fresh opens what configure made of cfg.
+func fresh(t testing.TB, cfg talkbase.Config, configure func(*talkbase.Config)) *talkbase.DB {
+	t.Helper()
+	// What is tested does not depend on the size of the caches or on waiting for the disk.
+	cfg.Performance.Synchronous = "NORMAL"
+	cfg.Performance.MaxConns = 4
+	if configure != nil {
+		configure(&cfg)
+	}
+	return open(t, cfg)
+}
+
+func TestSQLiteFile(t *testing.T) {
+	t.Parallel()
+	tests.Run(t, tests.Suite{Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
+		return fresh(t, talkbase.Config{DSN: filepath.Join(t.TempDir(), "talk.db")}, configure)
+	}})
+}
+
+func TestSQLiteMemory(t *testing.T) {
+	t.Parallel()
+	tests.Run(t, tests.Suite{Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
+		return fresh(t, talkbase.Config{DSN: "sqlite::memory:"}, configure)
+	}})
 }

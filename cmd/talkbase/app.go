@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -108,11 +109,28 @@ database, an SQLite file or Postgres, and takes over the files of older DeepChat
 	p.BoolVar(&a.migrate, "migrate", false, "bring an older Postgres schema up to date first")
 	p.BoolVar(&a.json, "json", false, "print one JSON document, for programs")
 	p.Var(a.logLevel, "log-level", "what to log to standard error: "+a.logLevel.list())
+	root.Version = buildVersion()
+	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(
 		a.demoCommand(), a.importCommand(), a.conversationsCommand(), a.messagesCommand(), a.searchCommand(),
 		a.statsCommand(), a.schemaCommand(), a.indexesCommand(), a.resetCommand(), a.versionCommand(),
 	)
 	return root
+}
+
+// helpCommand is cobra's own, but for that it takes an unknown command as wrong use.
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [command]", Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, _, err := cmd.Root().Find(args)
+			if err != nil {
+				return usage(err)
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
 }
 
 // work makes a command run f. Whatever goes wrong before is wrong use.
@@ -126,7 +144,7 @@ func (a *app) work(cmd *cobra.Command, f func(cmd *cobra.Command, args []string)
 
 // dsn is the database that the flags and the environment name.
 func (a *app) dsn() string {
-	if a.dbGiven() {
+	if a.dbGiven() || a.db != "" { // a command may have a database of its own
 		return a.db
 	}
 	if env := os.Getenv(envDB); env != "" {
@@ -164,8 +182,14 @@ func (a *app) config() talkbase.Config {
 
 // open opens the database, creating what is missing.
 func (a *app) open(ctx context.Context) (*talkbase.DB, error) {
-	if _, err := a.target(); err != nil {
+	t, err := a.target()
+	if err != nil {
 		return nil, err
+	}
+	if dir := filepath.Dir(t.Path); t.Path != "" {
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return nil, &failure{code: "NO_DATABASE", message: fmt.Sprintf("there is no folder %s to make the database in", dir), hint: "create it first, or name another file with --db"}
+		}
 	}
 	return talkbase.Open(ctx, a.config())
 }

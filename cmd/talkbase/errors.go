@@ -56,6 +56,7 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 	exit, p := exitFailed, explain(ctx, err)
 	if a.wrongUse(err) {
 		exit = exitUsage
+		p.Message = strings.Replace(p.Message, repo.ErrInvalid.Error()+": ", "", 1) // says nothing here
 		p.Code, p.Hint = "USAGE", "see "+cmd.CommandPath()+" --help"
 	}
 	if a.json && !a.answered {
@@ -128,7 +129,6 @@ var hints = []struct {
 	err  error
 	hint string
 }{
-	{migration.ErrNoReader, "a talkbase built with cgo and a C compiler reads knowledge files: CGO_ENABLED=1 go install github.com/talkbase/talkbase/cmd/talkbase@latest"},
 	{migration.ErrSourceLocked, "quit the application that has it open, and try again"},
 	{repo.ErrNotDatabase, "name another file with --db; a DeepChat chat.db or knowledge file is taken over with talkbase import"},
 	{repo.ErrCorrupt, "restore the file from a backup"},

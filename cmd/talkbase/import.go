@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -121,6 +122,9 @@ func importFailure(ctx context.Context, err error) error {
 		return err
 	}
 	p := explain(ctx, err)
+	if path := (*fs.PathError)(nil); errors.As(err, &path) && errors.Is(err, fs.ErrNotExist) && path.Op == "stat" {
+		p.Message, p.Hint = "there is no file or folder "+path.Path, "a DeepChat user-data folder holds app_db/chat.db; talkbase import --help says where it is"
+	}
 	return &failure{code: p.Code, message: p.Message, hint: p.Hint, err: err}
 }
 

@@ -36,20 +36,18 @@ func (a *app) writeJSON(v any) error {
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("writing JSON: %w", err)
 	}
-	_, err := a.stdout.Write(escapeC1(b.Bytes()))
+	_, err := a.stdout.Write(escapeUnsafe(b.Bytes()))
 	return written(err)
 }
 
-// escapeC1 escapes the control characters that JSON allows in strings and that a terminal may
-// obey: DEL and U+0080 to U+009F.
-func escapeC1(b []byte) []byte {
-	isControl := func(r rune) bool { return r >= 0x7f && r <= 0x9f }
-	if bytes.IndexFunc(b, isControl) < 0 {
+// escapeUnsafe escapes what JSON allows in strings and a terminal may obey or be misled by.
+func escapeUnsafe(b []byte) []byte {
+	if bytes.IndexFunc(b, unsafeRune) < 0 {
 		return b
 	}
 	var out bytes.Buffer
 	for _, r := range string(b) {
-		if isControl(r) {
+		if unsafeRune(r) {
 			fmt.Fprintf(&out, `\u%04x`, r)
 		} else {
 			out.WriteRune(r)
@@ -96,7 +94,7 @@ func (p *page) flush() error { return written(p.Flush()) }
 
 // line writes a line. Arguments of chats must have gone through clean or oneLine.
 func (p *page) line(format string, args ...any) {
-	_, _ = fmt.Fprintf(p.Writer, format+"\n", args...)
+	_, _ = p.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")
 }
 
 // heading is a line of its own weight.
@@ -186,7 +184,7 @@ func (p *page) table(columns []column, rows [][]string) {
 		t.AppendRow(out)
 	}
 	for l := range strings.Lines(t.Render()) {
-		p.line("%s", strings.TrimRight(l, " \n"))
+		p.line("%s", strings.TrimRight(l, "\n"))
 	}
 }
 
@@ -224,6 +222,8 @@ func clean(s string) string {
 	}, strings.ToValidUTF8(s, string(utf8.RuneError)))
 }
 
+// unsafeRune tells control characters, but for newline and tab, and overrides of the direction of
+// writing.
 func unsafeRune(r rune) bool {
 	switch {
 	case r == '\n', r == '\t':
@@ -271,5 +271,5 @@ func plural(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return fmt.Sprintf("%d %s", n, many)
+	return number(n) + " " + many
 }

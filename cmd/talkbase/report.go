@@ -65,8 +65,12 @@ func (p *page) counts(tables []*migration.TableReport) {
 		rows[i] = []string{number(t.Read), number(t.Written), number(t.Merged), number(t.Changed), number(t.Rejected), t.Table}
 	}
 	p.table([]column{
-		{name: "Read", right: true}, {name: "Written", right: true}, {name: "Merged", right: true},
-		{name: "Changed", right: true}, {name: "Rejected", right: true}, {name: "Table"},
+		{name: "Read", right: true},
+		{name: "Written", right: true},
+		{name: "Merged", right: true},
+		{name: "Changed", right: true},
+		{name: "Rejected", right: true},
+		{name: "Table"},
 	}, rows)
 }
 

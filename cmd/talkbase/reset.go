@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/talkbase/talkbase/fixtures"
 )
 
 // resetAnswer is what reset prints with --json.
@@ -16,11 +20,18 @@ type resetAnswer struct {
 
 func (a *app) resetCommand() *cobra.Command {
 	var yes bool
+	fixture := oneOf("", fixtures.Sets()...)
 	cmd := a.work(&cobra.Command{
 		Use:   "reset --yes",
 		Short: "Drop everything and begin anew (development)",
 		Long: `reset drops everything talkbase created in the database, with all rows, and makes the schema anew.
-It is for development. Tables of other programs stay.`,
+It is for development. Tables of other programs stay.
+
+With --fixture it then loads one of the data sets that tests use:
+
+` + fixtureList(),
+		Example: `  talkbase reset --yes --db dev.db
+  talkbase reset --yes --fixture chats --db dev.db`,
 		Args: noArgs,
 	}, func(cmd *cobra.Command, _ []string) (err error) {
 		if !yes {
@@ -33,6 +44,9 @@ It is for development. Tables of other programs stay.`,
 		}
 		defer closing(db, &err)
 		var load func(ctx context.Context) error
+		if fixture.value != "" {
+			load = func(ctx context.Context) error { return fixtures.Load(ctx, db, fixture.value) }
+		}
 		if err := db.Reset(ctx, load); err != nil {
 			return err
 		}
@@ -40,10 +54,22 @@ It is for development. Tables of other programs stay.`,
 		if err != nil {
 			return err
 		}
-		return a.answer(resetAnswer{OK: true, SchemaVersion: v}, func(w *page) {
+		return a.answer(resetAnswer{OK: true, SchemaVersion: v, Fixture: fixture.value}, func(w *page) {
 			w.line("%s: everything was dropped and made anew, schema version %d.", a.shown(), v)
+			if fixture.value != "" {
+				w.line("The data set %s was loaded: %s.", fixture.value, fixtures.About(fixture.value))
+			}
 		})
 	})
 	cmd.Flags().BoolVar(&yes, "yes", false, "yes, drop everything")
+	cmd.Flags().Var(fixture, "fixture", "data set to load then: "+fixture.list())
 	return cmd
+}
+
+func fixtureList() string {
+	var b strings.Builder
+	for _, name := range fixtures.Sets() {
+		fmt.Fprintf(&b, "  %-10s %s\n", name, fixtures.About(name))
+	}
+	return strings.TrimRight(b.String(), "\n")
 }

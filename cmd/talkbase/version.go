@@ -31,12 +31,11 @@ func (a *app) versionCommand() *cobra.Command {
 		Use: "version", Short: "Print the version of this program", Args: noArgs,
 	}, func(cmd *cobra.Command, _ []string) error {
 		v := versionAnswer{
-			Version: "(unknown)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+			Version: buildVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 			SchemaVersion: migration.NewSchema(&engine.Late{}, "", nil).LatestSchemaVersion(),
 			DuckDB:        noKnowledgeReader(cmd.Context()) == nil,
 		}
 		if info, ok := debug.ReadBuildInfo(); ok {
-			v.Version = info.Main.Version
 			for _, s := range info.Settings {
 				if s.Key == "vcs.revision" {
 					v.Revision = s.Value
@@ -53,6 +52,14 @@ func (a *app) versionCommand() *cobra.Command {
 			}
 		})
 	})
+}
+
+// buildVersion is the version of the module the program was built from.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown)"
 }
 
 // noKnowledgeReader returns why knowledge files cannot be read, nil when they can: the reader of a

@@ -288,6 +288,8 @@ type pool struct {
 	db       *sql.DB
 	root     *gorm.DB
 	classify func(error) error
+	// statements stay prepared from one transaction to the next; nil where the driver does that.
+	statements *statements
 }
 
 // begin starts a transaction on a connection of its own and wraps it for gorm. The connection is
@@ -297,6 +299,9 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 		return nil, err
 	}
 	actx, cancel := context.WithTimeout(ctx, turns.wait)
+	if p.statements != nil {
+		p.statements.prepare(actx)
+	}
 	conn, err := p.db.Conn(actx)
 	cancel()
 	if err != nil {
@@ -319,7 +324,7 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 		return nil, p.classify(err)
 	}
 	return &Tx{
-		DB:     withPool(ctx, p.root, tx, conn),
+		DB:     withPool(ctx, p.root, tx, conn, p.statements),
 		commit: func() error { return p.classify(tx.Commit()) },
 		roll:   func() error { return p.classify(tx.Rollback()) },
 		done:   func() { _ = conn.Close(); turns.give() },
@@ -329,18 +334,16 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 // connKey carries the connection of a transaction for what only the driver can do.
 const connKey = "talkbase:conn"
 
-// withPool returns a handle whose statements run in tx. Where the root prepares its statements,
-// they stay prepared inside the transaction.
-func withPool(ctx context.Context, root *gorm.DB, tx *sql.Tx, conn *sql.Conn) *gorm.DB {
+// withPool returns a handle whose statements run in tx.
+func withPool(ctx context.Context, root *gorm.DB, tx *sql.Tx, conn *sql.Conn, prepared *statements) *gorm.DB {
 	g := root.Session(&gorm.Session{NewDB: true, Context: ctx})
 	if conn != nil {
 		g = g.Set(connKey, conn)
 	}
 	g = g.Session(&gorm.Session{Context: ctx})
-	if p, ok := root.ConnPool.(*gorm.PreparedStmtDB); ok {
-		g.Statement.ConnPool = &gorm.PreparedStmtTX{Tx: tx, PreparedStmtDB: p}
-	} else {
-		g.Statement.ConnPool = tx
+	g.Statement.ConnPool = tx
+	if prepared != nil {
+		g.Statement.ConnPool = newPreparedTx(tx, prepared)
 	}
 	return g
 }

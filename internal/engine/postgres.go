@@ -149,15 +149,15 @@ func (e *postgresEngine) Reader(ctx context.Context) (*gorm.DB, error) {
 }
 
 func (e *postgresEngine) Begin(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.pool, e.db, classifyPostgres}, e.turns, nil, "")
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, nil, "")
 }
 
 func (e *postgresEngine) BeginRead(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.pool, e.db, classifyPostgres}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
 }
 
 func (e *postgresEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
-	return withPool(ctx, e.db, tx, nil), nil
+	return withPool(ctx, e.db, tx, nil, nil), nil
 }
 
 func (e *postgresEngine) Vectors() error {

@@ -57,6 +57,20 @@ func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*sql.Ro
 	return rows, translate(db, err)
 }
 
+// queryNow is Query for a caller that closes the rows before anything else runs, and calls done
+// then.
+func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows *sql.Rows, done func(), err error) {
+	p, ok := db.Statement.ConnPool.(*preparedTx)
+	if !ok {
+		rows, err = Query(ctx, db, query, args...) //nolint:sqlclosecheck // the caller closes the rows it gets
+		return rows, func() {}, err
+	}
+	start := time.Now()
+	rows, done, err = p.query(ctx, bound(db, query), args...)
+	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
+	return rows, done, translate(db, err)
+}
+
 // Exec runs a statement with ? placeholders as Query does and returns how many rows it changed.
 func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (int64, error) {
 	start := time.Now()
@@ -74,7 +88,8 @@ type Scanner interface{ Scan(dest ...any) error }
 
 // Collect runs a query and reads each row with scan.
 func Collect[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) ([]T, error) {
-	rows, err := Query(ctx, db, query, args...)
+	rows, done, err := queryNow(ctx, db, query, args)
+	defer done()
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +108,8 @@ func Collect[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) err
 // One runs a query for a single row; without one the error wraps ErrNotFound.
 func One[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) (T, error) {
 	var v T
-	rows, err := Query(ctx, db, query, args...)
+	rows, done, err := queryNow(ctx, db, query, args)
+	defer done()
 	if err != nil {
 		return v, err
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -36,13 +37,15 @@ type sqliteEngine struct {
 	read, write       *gorm.DB
 	readSQL, writeSQL *sql.DB
 	turns, readTurns  *turns
-	path              string
-	first             string
-	owned             bool
-	noVectors         bool
-	tempDir           string
-	closing           sync.Once
-	closeErr          error
+	// What transactions run stays prepared in these.
+	writeStmts, readStmts *statements
+	path                  string
+	first                 string
+	owned                 bool
+	noVectors             bool
+	tempDir               string
+	closing               sync.Once
+	closeErr              error
 }
 
 func openSQLiteFile(ctx context.Context, o Options, t Target) (Engine, error) {
@@ -200,6 +203,7 @@ func (e *sqliteEngine) wrap(o Options, read *sql.DB) error {
 	if e.write, err = gorm.Open(sqliteDialector{&sqlite.Dialector{DriverName: "sqlite", Conn: e.writeSQL}}, cfg()); err != nil {
 		return classifySQLite(err)
 	}
+	e.writeStmts, e.readStmts = newStatements(e.writeSQL), newStatements(read)
 	e.read = e.write
 	if read != e.writeSQL {
 		if e.read, err = gorm.Open(sqliteDialector{&sqlite.Dialector{DriverName: "sqlite", Conn: read}}, cfg()); err != nil {
@@ -239,16 +243,16 @@ func (e *sqliteEngine) Reader(ctx context.Context) (*gorm.DB, error) {
 func (e *sqliteEngine) SQL() *sql.DB { return e.writeSQL }
 
 func (e *sqliteEngine) Begin(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.writeSQL, e.write, classifySQLite}, e.turns, nil, e.first)
+	return begin(ctx, pool{e.writeSQL, e.write, classifySQLite, e.writeStmts}, e.turns, nil, e.first)
 }
 
 // BeginRead begins deferred: the first statement takes the snapshot.
 func (e *sqliteEngine) BeginRead(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.readSQL, e.read, classifySQLite}, e.readTurns, nil, "")
+	return begin(ctx, pool{e.readSQL, e.read, classifySQLite, e.readStmts}, e.readTurns, nil, "")
 }
 
 func (e *sqliteEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
-	return withPool(ctx, e.write, tx, nil), nil
+	return withPool(ctx, e.write, tx, nil, nil), nil
 }
 
 func (e *sqliteEngine) Vectors() error {
@@ -353,9 +357,43 @@ func insertRows(ctx context.Context, tx *gorm.DB, table string, columns []string
 	return nil
 }
 
+// UpsertVectors inserts new vectors a row at a time: a row without triggers and without a conflict
+// to solve needs no statement journal, which costs more than the calls that several rows at once save.
 func (e *sqliteEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []models.KnowledgeVector) error {
-	return insertRows(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e), 8, vectorConflict)
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return err
+	}
+	there, err := Collect(ctx, tx, Value[string], "SELECT id FROM knowledge_vectors WHERE id IN (SELECT value FROM json_each(?))", string(list))
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool, len(there))
+	for _, id := range there {
+		known[id] = true
+	}
+	var fresh, replaced [][]any
+	for i, values := range vectorRows(rows, e) {
+		if id := ids[i]; known[id] {
+			replaced = append(replaced, values)
+		} else {
+			fresh = append(fresh, values)
+			known[id] = true // a repeated id replaces the first
+		}
+	}
+	if err := insertRows(ctx, tx, "knowledge_vectors", vectorColumns, fresh, 1, ""); err != nil {
+		return err
+	}
+	return insertRows(ctx, tx, "knowledge_vectors", vectorColumns, replaced, replacedPerStatement, vectorConflict)
 }
+
+// replacedPerStatement lets the rows of a statement share its journal's pages, and bounds what it
+// binds at once.
+const replacedPerStatement = 32
 
 // vectorConflict replaces a vector whose id is known.
 const vectorConflict = ` ON CONFLICT (id) DO UPDATE SET base_id = excluded.base_id, file_id = excluded.file_id,
@@ -469,6 +507,11 @@ func (e *sqliteEngine) DropAll(ctx context.Context) error {
 
 func (e *sqliteEngine) Close() error {
 	e.closing.Do(func() {
+		for _, s := range []*statements{e.readStmts, e.writeStmts} {
+			if s != nil {
+				s.close()
+			}
+		}
 		if !e.owned {
 			return
 		}

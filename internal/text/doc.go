@@ -24,7 +24,8 @@
 // The limits are Postgres', and hold for both engines so that both find the same rows. Positions
 // beyond the limit, the 257th and later occurrence of a token and tokens that are too long leave
 // the filler "~" in their place, which no query asks for. Words beyond the last position are still
-// found as words, only not as part of a phrase. The limits are the constants below.
+// found as words, only not as part of a phrase; those that would take a tsvector beyond 1 MB (some
+// 80,000 different words) are not. The limits are the constants below.
 package text
 
 // Version is the version of the analyser. Store it beside the index: when it differs from the

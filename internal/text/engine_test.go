@@ -63,13 +63,29 @@ func randomQuery(r *rand.Rand) string {
 	return b.String()
 }
 
-// corpus returns documents and queries: random ones, and ones at the limits.
-func corpus() ([]string, []string) {
+// randomCorpus returns short documents, and many queries.
+func randomCorpus() (docs, queries []string) {
 	r := rand.New(rand.NewPCG(1, 2))
-	docs := slices.Clone(samples)
+	docs = slices.Clone(samples)
 	for range 400 {
 		docs = append(docs, randomText(r, 14))
 	}
+	queries = []string{
+		`"foo" OR -bar`, `"`, `""`, `"""`, `foo"bar`, "foo\x00bar", "foo AND bar", "NOT foo", "foo NEAR bar", "terms:foo", "foo*bar", "*foo", "**",
+		strings.Repeat("数据库", 300), strings.Repeat("foo OR ", 100) + "bar", strings.Repeat("bar ", 100) + "foo", strings.Repeat("-zzz ", 40) + "foo",
+	}
+	for _, s := range samples {
+		queries = append(queries, s, `"`+s+`"`)
+	}
+	for range 2000 {
+		queries = append(queries, randomQuery(r))
+	}
+	return docs, queries
+}
+
+// limitCorpus returns documents at the limits of the analyser and of the engines, and queries for
+// what is on either side of them.
+func limitCorpus() (docs, queries []string) {
 	var words []string
 	for i := range text.MaxPositions - 3 {
 		words = append(words, fmt.Sprintf("w%dw", i))
@@ -94,91 +110,89 @@ func corpus() ([]string, []string) {
 	}
 	docs = append(docs, big.String()+"foo running")
 
-	queries := []string{
+	queries = []string{
 		"one", `"one two"`, `"two three"`, "thre*", `"w1w w2w"`, `"one tw"*`, "getUserName", "user", "数据库", "据*",
 		"same", `"same same"`, `"same other"`, `"other same"`, `"runner runner"`, `"runner run"*`, `"runner running"`,
 		`"foo bar"`, `"bar foo"`, "baz", `"bar ba"*`, `"ab fo"*`, "12345x", "299999x", "qqqq*", "foo", "running", "foo -ab", "-same foo",
 		strings.Repeat("x", text.MaxToken), strings.Repeat("y", text.MaxToken+1) + " bar", strings.Repeat("数据库", 300),
-		strings.Repeat("foo OR ", 100) + "bar", strings.Repeat("bar ", 100) + "foo", strings.Repeat("-zzz ", 40) + "foo",
-		`"foo" OR -bar`, `"`, `""`, `"""`, `foo"bar`, "foo\x00bar", "foo AND bar", "NOT foo", "foo NEAR bar", "terms:foo", "foo*bar", "*foo", "**",
-	}
-	for _, s := range samples {
-		queries = append(queries, s, `"`+s+`"`)
-	}
-	for range 2000 {
-		queries = append(queries, randomQuery(r))
 	}
 	return docs, queries
 }
 
-// checkEngine compares what an engine finds with what Query.Match says.
-func checkEngine(t *testing.T, find func(text.Query) ([]int, error)) {
-	t.Helper()
-	docs, queries := corpus()
-	parsed := make([]text.Document, len(docs))
-	for i, s := range docs {
-		parsed[i] = text.Doc(s)
-	}
-	found, asked := 0, 0
-	for _, s := range queries {
-		q, err := text.ParseQuery(s)
-		if err != nil {
-			continue
-		}
-		asked++
-		var want []int
-		for i, d := range parsed {
-			if q.Match(d) {
-				want = append(want, i)
+// checkEngine compares what an engine finds with what Query.Match says. Load puts documents into a
+// new index, by their place in the slice, and returns a search of it.
+func checkEngine(t *testing.T, load func(t *testing.T, docs []text.Document) func(text.Query) ([]int, error)) {
+	for name, corpus := range map[string]func() ([]string, []string){"random": randomCorpus, "limits": limitCorpus} {
+		t.Run(name, func(t *testing.T) {
+			docs, queries := corpus()
+			parsed := make([]text.Document, len(docs))
+			for i, s := range docs {
+				parsed[i] = text.Doc(s)
 			}
-		}
-		got, err := find(q)
-		if err != nil {
-			t.Errorf("%.200q: %v", s, err)
-			continue
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%.200q\n fts5 %.300s\n tsquery %.300s\n finds %v, want %v", s, q.FTS5(), q.TSQuery(), got, want)
-		}
-		if len(want) > 0 {
-			found++
-		}
-	}
-	t.Logf("%d documents, %d queries, %d found something", len(docs), asked, found)
-	if found < asked/4 {
-		t.Error("most queries find nothing: the test shows little")
+			find := load(t, parsed)
+			found, asked := 0, 0
+			for _, s := range queries {
+				q, err := text.ParseQuery(s)
+				if err != nil {
+					continue
+				}
+				asked++
+				var want []int
+				for i, d := range parsed {
+					if q.Match(d) {
+						want = append(want, i)
+					}
+				}
+				got, err := find(q)
+				if err != nil {
+					t.Errorf("%.200q: %v", s, err)
+					continue
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%.200q\n fts5 %.300s\n tsquery %.300s\n finds %v, want %v", s, q.FTS5(), q.TSQuery(), got, want)
+				}
+				if len(want) > 0 {
+					found++
+				}
+			}
+			t.Logf("%d documents, %d queries, %d found something", len(docs), asked, found)
+			if found < asked/2 {
+				t.Error("most queries find nothing: the test shows little")
+			}
+		})
 	}
 }
 
 func TestFTS5(t *testing.T) {
-	db, err := sql.Open("sqlite", t.TempDir()+"/t.db?_pragma=synchronous(OFF)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Exec(`CREATE VIRTUAL TABLE t USING fts5(terms, content='', contentless_delete=1, ` + text.FTS5Tokenizer + `)`); err != nil {
-		t.Fatal(err)
-	}
-	docs, _ := corpus()
-	for i, s := range docs {
-		if _, err := db.Exec(`INSERT INTO t(rowid, terms) VALUES (?, ?)`, i, text.Doc(s).FTS5()); err != nil {
+	checkEngine(t, func(t *testing.T, docs []text.Document) func(text.Query) ([]int, error) {
+		db, err := sql.Open("sqlite", t.TempDir()+"/t.db?_pragma=synchronous(OFF)")
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	checkEngine(t, func(q text.Query) (ids []int, err error) {
-		rows, err := db.Query(`SELECT rowid FROM t WHERE t MATCH ? ORDER BY rowid`, q.FTS5())
-		if err != nil {
-			return nil, err
+		t.Cleanup(func() { db.Close() })
+		if _, err := db.Exec(`CREATE VIRTUAL TABLE t USING fts5(terms, content='', contentless_delete=1, ` + text.FTS5Tokenizer + `)`); err != nil {
+			t.Fatal(err)
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var id int
-			if err := rows.Scan(&id); err != nil {
+		for i, d := range docs {
+			if _, err := db.Exec(`INSERT INTO t(rowid, terms) VALUES (?, ?)`, i, d.FTS5()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return func(q text.Query) (ids []int, err error) {
+			rows, err := db.Query(`SELECT rowid FROM t WHERE t MATCH ? ORDER BY rowid`, q.FTS5())
+			if err != nil {
 				return nil, err
 			}
-			ids = append(ids, id)
+			defer rows.Close()
+			for rows.Next() {
+				var id int
+				if err := rows.Scan(&id); err != nil {
+					return nil, err
+				}
+				ids = append(ids, id)
+			}
+			return ids, rows.Err()
 		}
-		return ids, rows.Err()
 	})
 }
 
@@ -224,16 +238,6 @@ func TestPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close(ctx)
-	if _, err := db.Exec(ctx, `CREATE TEMPORARY TABLE t (id int, terms tsvector);
-		CREATE INDEX ON t USING gin (terms)`); err != nil {
-		t.Fatal(err)
-	}
-	docs, _ := corpus()
-	for i, s := range docs {
-		if _, err := db.Exec(ctx, `INSERT INTO t VALUES ($1, $2::text::tsvector)`, i, text.Doc(s).TSVector()); err != nil {
-			t.Fatalf("%d: %v", i, err)
-		}
-	}
 	for _, plan := range []string{"seq", "bitmap"} {
 		t.Run(plan, func(t *testing.T) {
 			// A scan and the index evaluate phrases each in its own way.
@@ -242,12 +246,24 @@ func TestPostgres(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			checkEngine(t, func(q text.Query) (ids []int, err error) {
-				rows, err := db.Query(ctx, `SELECT id FROM t WHERE terms @@ $1::text::tsquery ORDER BY id`, q.TSQuery())
-				if err != nil {
-					return nil, err
+			checkEngine(t, func(t *testing.T, docs []text.Document) func(text.Query) ([]int, error) {
+				if _, err := db.Exec(ctx, `DROP TABLE IF EXISTS pg_temp.t;
+					CREATE TEMPORARY TABLE t (id int, terms tsvector);
+					CREATE INDEX ON t USING gin (terms)`); err != nil {
+					t.Fatal(err)
 				}
-				return pgx.CollectRows(rows, pgx.RowTo[int])
+				for i, d := range docs {
+					if _, err := db.Exec(ctx, `INSERT INTO t VALUES ($1, $2::text::tsvector)`, i, d.TSVector()); err != nil {
+						t.Fatalf("%d: %v", i, err)
+					}
+				}
+				return func(q text.Query) ([]int, error) {
+					rows, err := db.Query(ctx, `SELECT id FROM t WHERE terms @@ $1::text::tsquery ORDER BY id`, q.TSQuery())
+					if err != nil {
+						return nil, err
+					}
+					return pgx.CollectRows(rows, pgx.RowTo[int])
+				}
 			})
 		})
 	}

@@ -231,9 +231,10 @@ func (sc *scanner) segment(seg string, i int, single bool) {
 	}
 	if !strip {
 		// Kept marks are composed, so that Hangul and voiced Kana are single characters.
-		if norm.NFKC.QuickSpanString(seg) == len(seg) {
+		switch {
+		case norm.NFKC.QuickSpanString(seg) == len(seg):
 			sc.norm = append(sc.norm[:0], seg...)
-		} else {
+		case norm.NFKC.QuickSpan(sc.norm) != len(sc.norm):
 			sc.norm = norm.NFKC.AppendString(sc.norm[:0], seg)
 		}
 	}
