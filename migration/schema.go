@@ -140,7 +140,7 @@ func (s *Schema) Prepare(ctx context.Context, migrate bool) error {
 		return engine.Wrap(op, err)
 	}
 	if st.Foreign != "" {
-		return engine.Wrap(op, fmt.Errorf("%w: it has a table %s that talkbase did not create: if this is DeepChat's chat.db, import it into another file (talkbase import); else use another file, or Config.Schema on Postgres", engine.ErrForeignSchema, st.Foreign))
+		return engine.Wrap(op, engine.Foreign(st.Foreign))
 	}
 	version, err := s.version(ctx, st)
 	if err != nil {
@@ -399,15 +399,18 @@ func (s *Schema) vectorIndexes(ctx context.Context, r *IndexReport) ([]engine.In
 	}
 	var out []engine.IndexSpec
 	for _, b := range bases {
-		ix, ok := s.eng().VectorIndex(b.KnowledgeBase, s.indexKind, b.rows)
-		if ok {
+		ix, why := s.eng().VectorIndex(b.KnowledgeBase, s.indexKind, b.rows)
+		if ix.Name != "" {
 			out = append(out, ix)
+			continue
+		}
+		if why == "" {
 			continue
 		}
 		if r.Skipped == nil {
 			r.Skipped = map[string]string{}
 		}
-		r.Skipped[b.ID] = fmt.Sprintf("%d vectors of %d dimensions are compared one by one", b.rows, b.Dimensions)
+		r.Skipped[b.ID] = why
 	}
 	return out, nil
 }

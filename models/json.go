@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -18,6 +19,9 @@ type JSON []byte
 
 // maxExponent bounds how many digits a number like 1e400 may expand to.
 const maxExponent = 1000
+
+// maxDepth is how deep SQLite's JSON functions look.
+const maxDepth = 1000
 
 // ErrNotObject is wrapped by every error about a value that cannot be stored as a JSON object.
 var ErrNotObject = errors.New("not a storable JSON object")
@@ -64,13 +68,13 @@ func decodeJSON(b []byte) (JSON, error) {
 	if err := dec.Decode(&v); err != nil {
 		return nil, fmt.Errorf("models: %w: %w", ErrNotObject, err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("models: %w: more than one value", ErrNotObject)
 	}
 	if _, ok := v.(map[string]any); !ok {
 		return nil, fmt.Errorf("models: %w: it is %s", ErrNotObject, kindOf(v))
 	}
-	v, err := plainNumbers(v)
+	v, err := plainNumbers(v, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -140,11 +144,14 @@ func hex4(b []byte, i int) (uint64, bool) {
 	return u, err == nil
 }
 
-func plainNumbers(v any) (any, error) {
+func plainNumbers(v any, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, fmt.Errorf("models: %w: it is nested more than %d deep", ErrNotObject, maxDepth)
+	}
 	switch t := v.(type) {
 	case map[string]any:
 		for k, e := range t {
-			n, err := plainNumbers(e)
+			n, err := plainNumbers(e, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -152,7 +159,7 @@ func plainNumbers(v any) (any, error) {
 		}
 	case []any:
 		for i, e := range t {
-			n, err := plainNumbers(e)
+			n, err := plainNumbers(e, depth+1)
 			if err != nil {
 				return nil, err
 			}

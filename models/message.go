@@ -73,7 +73,7 @@ func (Message) TableName() string { return "messages" }
 // MessageAttachment is something that belongs to a message: a search result, a file, an image.
 type MessageAttachment struct {
 	ID           int64  `gorm:"column:id;primaryKey;autoIncrement" json:"id"`
-	AttachmentID string `gorm:"column:attachment_id;not null;unique" json:"attachment_id"`
+	AttachmentID string `gorm:"column:attachment_id;not null;unique;sqldefault:unique" json:"attachment_id"`
 	MessageID    string `gorm:"column:message_id;not null;index:idx_message_attachments_message,priority:1" json:"message_id"`
 	Type         string `gorm:"column:attachment_type;type:text;not null;index:idx_message_attachments_message,priority:2" json:"attachment_type"`
 	Data         string `gorm:"column:attachment_data;type:text;not null" json:"attachment_data"`

@@ -164,6 +164,9 @@ func (r *Knowledge) UpdateBase(ctx context.Context, id string, u BaseUpdate) (mo
 	if err := r.s.eng().Vectors(); err != nil {
 		return models.KnowledgeBase{}, wrap(op, err)
 	}
+	if err := checkText(field{"base id", id}); err != nil {
+		return models.KnowledgeBase{}, wrap(op, err)
+	}
 	set := map[string]any{}
 	for name, v := range map[string]*string{"name": u.Name, "embedding_model": u.EmbeddingModel} {
 		if v == nil {

@@ -138,6 +138,9 @@ func (r *Conversations) UpdateConversation(ctx context.Context, convID string, u
 }
 
 func (r *Conversations) update(ctx context.Context, db *gorm.DB, convID string, set map[string]any) error {
+	if err := checkText(field{"conv_id", convID}); err != nil {
+		return err
+	}
 	res := db.Model(&models.Conversation{}).Where("conv_id = ?", convID).Updates(set)
 	if res.Error != nil {
 		return named(res.Error, "conversation", convID)

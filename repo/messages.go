@@ -33,7 +33,11 @@ func (r *Messages) InsertMessage(ctx context.Context, m models.Message) (models.
 	if err := r.prepare(&m); err != nil {
 		return models.Message{}, wrap(op, err)
 	}
-	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return r.insert(ctx, db, &m) })
+	seq := m.OrderSeq
+	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+		m.OrderSeq = seq // another attempt assigns anew
+		return r.insert(ctx, db, &m)
+	})
 	if err != nil {
 		return models.Message{}, err
 	}
@@ -180,6 +184,9 @@ type MessageUpdate struct {
 // UpdateMessage changes the given fields and returns the message as it is then.
 func (r *Messages) UpdateMessage(ctx context.Context, msgID string, u MessageUpdate) (models.Message, error) {
 	const op = "update message"
+	if err := checkText(field{"msg_id", msgID}); err != nil {
+		return models.Message{}, wrap(op, err)
+	}
 	set := map[string]any{}
 	if u.Content != nil {
 		if err := checkText(field{"content", *u.Content}); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/internal/text"
@@ -99,7 +98,10 @@ func (r *Search) search(ctx context.Context, q TextQuery) ([]TextHit, error) {
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := text.ParseQuery(strings.ToValidUTF8(q.Query, " "))
+	if err := checkText(field{"query", q.Query}); err != nil {
+		return nil, err
+	}
+	parsed, err := text.ParseQuery(q.Query)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}

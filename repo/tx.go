@@ -42,7 +42,7 @@ func (s *Store) VectorsSupported() error { return s.eng().Vectors() }
 
 func (s *Store) nowMS() int64 { return s.now().UnixMilli() }
 
-// Tx is one transaction. It is safe for concurrent use, but its statements run one after another.
+// Tx is one transaction. Its calls must come one after another: goroutines that share it take turns.
 type Tx struct {
 	id    string
 	store *Store

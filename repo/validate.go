@@ -3,8 +3,6 @@ package repo
 import (
 	"fmt"
 	"math"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -20,11 +18,8 @@ type field struct{ name, value string }
 // checkText refuses what one of the engines cannot store.
 func checkText(fields ...field) error {
 	for _, f := range fields {
-		if i := strings.IndexByte(f.value, 0); i >= 0 {
-			return fmt.Errorf("%s holds a NUL byte at %d: remove it: %w", f.name, i, engine.ErrText)
-		}
-		if !utf8.ValidString(f.value) {
-			return fmt.Errorf("%s is not valid UTF-8: convert it or use strings.ToValidUTF8: %w", f.name, engine.ErrText)
+		if err := engine.CheckText(f.name, f.value); err != nil {
+			return err
 		}
 	}
 	return nil

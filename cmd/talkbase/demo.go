@@ -100,7 +100,8 @@ func (a *app) demo(ctx context.Context, db *talkbase.DB) (out demoAnswer, err er
 		return out, nil
 	}
 	out.Knowledge.Available = true
-	answers, err := db.SimilarityQuery(ctx, repo.SimilarityQuery{BaseID: sample.Base, Vector: sample.Embed(demoQuestion), Limit: 3})
+	enough := 0.2 // texts without a common word are below
+	answers, err := db.SimilarityQuery(ctx, repo.SimilarityQuery{BaseID: sample.Base, Vector: sample.Embed(demoQuestion), Limit: 3, Threshold: &enough})
 	out.Knowledge.Answers = list(answers)
 	return out, err
 }

@@ -35,7 +35,7 @@ func TestAnInterruptedImportEndsInOrderAndCanBeRepeated(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	source := filepath.Join(t.TempDir(), "chat.db")
-	if _, err := (fixtures.LegacyChat{Version: 7, Conversations: 20, MessagesPer: 200}).Write(ctx, source); err != nil {
+	if _, err := (fixtures.LegacyChat{Version: 7, Conversations: 20, MessagesPer: 100}).Write(ctx, source); err != nil {
 		t.Fatal(err)
 	}
 	target := filepath.Join(t.TempDir(), "t.db")
@@ -81,8 +81,8 @@ func TestAnInterruptedImportEndsInOrderAndCanBeRepeated(t *testing.T) {
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatal(err)
 	}
-	if m := report.Sources[0].Tables[1]; !report.OK || m.Read != 4000 || m.Merged+m.Written != 4000 || m.Written == 0 {
-		t.Errorf("repeated: got %+v, want that the rest of 4000 messages is written", report)
+	if m := report.Sources[0].Tables[1]; !report.OK || m.Read != 2000 || m.Merged+m.Written != 2000 || m.Written == 0 {
+		t.Errorf("repeated: got %+v, want that the rest of 2000 messages is written", report)
 	}
 	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "talkbase-import-*")); err != nil || len(left) > 0 {
 		t.Logf("private copies in %s, perhaps of other tests: %v %v", os.TempDir(), left, err)

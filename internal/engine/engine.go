@@ -98,9 +98,9 @@ type Engine interface {
 	// CreateIndex creates one index if it is missing, without blocking writers where the engine can.
 	// It reports whether it was created.
 	CreateIndex(ctx context.Context, ix IndexSpec) (bool, error)
-	// VectorIndex describes the index that speeds up similarity queries on base, ok false when the
-	// engine needs none or cannot make one.
-	VectorIndex(base models.KnowledgeBase, kind string, rows int64) (ix IndexSpec, ok bool)
+	// VectorIndex describes the index that speeds up similarity queries on base; without a name there
+	// is none, and why says why, if it is worth saying.
+	VectorIndex(base models.KnowledgeBase, kind string, rows int64) (ix IndexSpec, why string)
 	// Snapshot writes a consistent copy of the database to path, or returns ErrUnsupported.
 	Snapshot(ctx context.Context, path string) error
 	// State says what the database holds before the schema is looked at.

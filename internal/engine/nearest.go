@@ -245,9 +245,12 @@ const minIndexed = 1000
 
 // VectorIndex describes a base's partial expression index. IVFFlat gets one list per 1,000 rows,
 // as pgvector's documentation advises up to a million rows.
-func (e *postgresEngine) VectorIndex(base models.KnowledgeBase, kind string, rows int64) (IndexSpec, bool) {
-	if base.Dimensions > maxIndexed || rows < minIndexed || e.Vectors() != nil {
-		return IndexSpec{}, false
+func (e *postgresEngine) VectorIndex(base models.KnowledgeBase, kind string, rows int64) (IndexSpec, string) {
+	if base.Dimensions > maxIndexed {
+		return IndexSpec{}, fmt.Sprintf("pgvector indexes up to %d dimensions, it has %d: its %d vectors are compared one by one", maxIndexed, base.Dimensions, rows)
+	}
+	if rows < minIndexed {
+		return IndexSpec{}, fmt.Sprintf("comparing its %d vectors one by one is fast; an index is made from %d on", rows, minIndexed)
 	}
 	_, class := operator(base.Metric)
 	sum := sha256.Sum256([]byte(base.ID))
@@ -259,7 +262,7 @@ func (e *postgresEngine) VectorIndex(base models.KnowledgeBase, kind string, row
 		ix.Body += fmt.Sprintf(" WITH (lists = %d)", max(10, rows/1000))
 	}
 	ix.Body += " WHERE base_id = " + quoteLiteral(base.ID)
-	return ix, true
+	return ix, ""
 }
 
 // CreateIndex builds concurrently, and again where an earlier build was cut off and left an

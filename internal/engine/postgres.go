@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -226,11 +227,46 @@ func (e *postgresEngine) enableVectors(ctx context.Context, ddl string) error {
 }
 
 func (e *postgresEngine) Goose() (Migrations, error) {
-	l, err := lock.NewPostgresSessionLocker()
-	if err != nil {
-		return Migrations{}, err
+	return Migrations{goose.DialectPostgres, []goose.ProviderOption{goose.WithSessionLocker(schemaLock{})}, "postgres"}, nil
+}
+
+// schemaLock keeps two programs from changing one schema at once. goose's own lock is one for the
+// whole database and asks every five seconds.
+type schemaLock struct{}
+
+var _ lock.SessionLocker = schemaLock{}
+
+const (
+	schemaLockKey  = "hashtextextended('talkbase:' || current_schema(), 0)"
+	schemaLockWait = 5 * time.Minute
+)
+
+// SessionLock asks again and again: a statement that waits in the database would hold up an index
+// that is built concurrently.
+func (schemaLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	deadline := time.Now().Add(schemaLockWait)
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		var locked bool
+		err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock("+schemaLockKey+")").Scan(&locked)
+		if err != nil || locked {
+			return classifyPostgres(err)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w: waited %s for another program to finish changing the schema", ErrBusy, schemaLockWait)
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		case <-t.C:
+		}
 	}
-	return Migrations{goose.DialectPostgres, []goose.ProviderOption{goose.WithSessionLocker(l)}, "postgres"}, nil
+}
+
+func (schemaLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock("+schemaLockKey+")")
+	return classifyPostgres(err)
 }
 
 func (e *postgresEngine) ReserveIDs(ctx context.Context, tx *gorm.DB, table, key string, n int) ([]int64, error) {

@@ -45,8 +45,11 @@ func (d postgresDialector) DataTypeOf(f *schema.Field) string {
 		t = `text COLLATE "C"`
 	}
 	if def, ok := f.TagSettings["SQLDEFAULT"]; ok {
-		if def == "now" {
+		switch def {
+		case "now":
 			def = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+		case "unique":
+			def = "gen_random_uuid()::text"
 		}
 		t += " DEFAULT " + def
 	}

@@ -3,10 +3,12 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"gorm.io/gorm"
 )
@@ -51,6 +53,9 @@ func bound(db *gorm.DB, query string) string {
 // Query runs a statement with ? placeholders on db's pool or transaction, past gorm's callbacks,
 // which cost more than the statement on the hot paths. It is logged as gorm's are.
 func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*sql.Rows, error) {
+	if err := checkArgs(args); err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	rows, err := db.Statement.ConnPool.QueryContext(ctx, bound(db, query), args...) //nolint:sqlclosecheck // the caller closes the rows it gets
 	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
@@ -65,6 +70,9 @@ func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows 
 		rows, err = Query(ctx, db, query, args...) //nolint:sqlclosecheck // the caller closes the rows it gets
 		return rows, func() {}, err
 	}
+	if err := checkArgs(args); err != nil {
+		return nil, func() {}, err
+	}
 	start := time.Now()
 	rows, done, err = p.query(ctx, bound(db, query), args...)
 	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
@@ -73,6 +81,9 @@ func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows 
 
 // Exec runs a statement with ? placeholders as Query does and returns how many rows it changed.
 func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (int64, error) {
+	if err := checkArgs(args); err != nil {
+		return 0, err
+	}
 	start := time.Now()
 	res, err := db.Statement.ConnPool.ExecContext(ctx, bound(db, query), args...)
 	var n int64
@@ -128,6 +139,30 @@ func One[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, 
 
 // Value reads a row of one column.
 func Value[T any](s Scanner, v *T) error { return s.Scan(v) }
+
+// CheckText refuses what one of the engines cannot store or compare: NUL and invalid UTF-8.
+func CheckText(name, value string) error {
+	if i := strings.IndexByte(value, 0); i >= 0 {
+		return fmt.Errorf("%s holds a NUL byte at %d: remove it: %w", name, i, ErrText)
+	}
+	if !utf8.ValidString(value) {
+		return fmt.Errorf("%s is not valid UTF-8: convert it or use strings.ToValidUTF8: %w", name, ErrText)
+	}
+	return nil
+}
+
+// checkArgs is CheckText for the values of a statement, so that an id that is only looked for is
+// the same error on both engines.
+func checkArgs(args []any) error {
+	for i, a := range args {
+		if s, ok := a.(string); ok {
+			if err := CheckText("value "+strconv.Itoa(i+1)+" of the statement", s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 func translate(db *gorm.DB, err error) error {
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -68,6 +69,9 @@ func (e *sqliteEngine) open(ctx context.Context, o Options) error {
 	if err := prepareFile(e.path); err != nil {
 		return err
 	}
+	if err := refuseForeign(ctx, e.path); err != nil {
+		return err
+	}
 	sync := strings.ToUpper(o.Synchronous)
 	if sync == "" {
 		sync = "FULL"
@@ -76,6 +80,7 @@ func (e *sqliteEngine) open(ctx context.Context, o Options) error {
 	common := []string{
 		fmt.Sprintf("busy_timeout(%d)", busy), "journal_mode(WAL)",
 		"synchronous(" + sync + ")", "foreign_keys(1)",
+		"recursive_triggers(1)", // REPLACE fires the triggers of the rows it takes the place of
 	}
 	if o.SharedBuffers > 0 {
 		common = append(common, fmt.Sprintf("mmap_size(%d)", o.SharedBuffers))
@@ -162,6 +167,89 @@ func prepareFile(path string) error {
 	}
 	return nil
 }
+
+// refuseForeign looks at a file before SQLite opens it to write, which alone would change it: the
+// journal mode is stored in its header, and a log beside it is worked into it. Only a file that is
+// certainly another program's is refused here; every other trouble is left to opening it.
+func refuseForeign(ctx context.Context, path string) error {
+	s, err := lookInto(ctx, path)
+	if err == nil && s.Empty {
+		s, err = lookIntoCopy(ctx, path) // all there is may still be in the log
+	}
+	if err != nil || s.Foreign == "" {
+		return ctx.Err()
+	}
+	return Foreign(s.Foreign)
+}
+
+// Foreign is the error for a table that talkbase did not create.
+func Foreign(table string) error {
+	return fmt.Errorf("%w: it has a table %s that talkbase did not create: if this is DeepChat's chat.db, import it into another file with talkbase import; else use another file, or on Postgres another schema", ErrForeignSchema, table)
+}
+
+// lookInto reads the names of a file's tables without touching it or its folder, and without its
+// log.
+func lookInto(ctx context.Context, path string) (State, error) {
+	s := State{Empty: true}
+	db, err := sql.Open("sqlite", sqliteURI(path, "mode=ro&immutable=1", nil))
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = db.Close() }()
+	rows, err := db.QueryContext(ctx, sqliteTables)
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = rows.Close() }()
+	return s, s.collect(rows)
+}
+
+// lookIntoCopy is lookInto for a file that has a log beside it. The file holds no tables, so the
+// copy is small.
+func lookIntoCopy(ctx context.Context, path string) (State, error) {
+	if st, err := os.Stat(path + "-wal"); err != nil || st.Size() == 0 {
+		return State{Empty: true}, nil
+	}
+	dir, err := os.MkdirTemp("", "talkbase-look-")
+	if err != nil {
+		return State{}, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	for _, suffix := range []string{"", "-wal"} {
+		if err := copyFile(filepath.Join(dir, "copy.db"+suffix), path+suffix); err != nil {
+			return State{}, err
+		}
+	}
+	db, err := sql.Open("sqlite", sqliteURI(filepath.Join(dir, "copy.db"), "mode=rw", nil))
+	if err != nil {
+		return State{}, err
+	}
+	defer func() { _ = db.Close() }()
+	rows, err := db.QueryContext(ctx, sqliteTables)
+	if err != nil {
+		return State{}, err
+	}
+	defer func() { _ = rows.Close() }()
+	s := State{Empty: true}
+	return s, s.collect(rows)
+}
+
+func copyFile(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// sqliteTables lists the tables of a file, SQLite's own left out.
+const sqliteTables = `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`
 
 // openSQLitePool runs on a host's own pool in both roles.
 func openSQLitePool(ctx context.Context, o Options, pool *sql.DB) (Engine, error) {
@@ -278,6 +366,7 @@ func (e *sqliteEngine) Goose() (Migrations, error) {
 // transaction on a small database beside it: on the file itself it would block the change.
 type siblingLock struct {
 	path string
+	mu   sync.Mutex // held from lock to unlock, which goose does not keep apart from another's lock
 	db   *sql.DB
 	tx   *sql.Conn
 }
@@ -293,7 +382,9 @@ func (l *siblingLock) SessionLock(ctx context.Context, _ *sql.Conn) error {
 	if err == nil {
 		_, err = conn.ExecContext(ctx, "BEGIN EXCLUSIVE")
 	}
-	if err != nil {
+	if err == nil {
+		l.mu.Lock()
+	} else {
 		_ = db.Close()
 		return fmt.Errorf("waiting for another program to finish changing the schema: %w", classifySQLite(err))
 	}
@@ -302,6 +393,10 @@ func (l *siblingLock) SessionLock(ctx context.Context, _ *sql.Conn) error {
 }
 
 func (l *siblingLock) SessionUnlock(ctx context.Context, _ *sql.Conn) error {
+	defer l.mu.Unlock()
+	// Whoever waits for the lock finds the schema changed, also when it holds a file that has no name
+	// any more.
+	removed := os.Remove(l.path)
 	_, err := l.tx.ExecContext(ctx, "ROLLBACK")
 	if cerr := l.tx.Close(); err == nil {
 		err = cerr
@@ -309,7 +404,9 @@ func (l *siblingLock) SessionUnlock(ctx context.Context, _ *sql.Conn) error {
 	if cerr := l.db.Close(); err == nil {
 		err = cerr
 	}
-	// The file stays: removing it could take the lock from under another program.
+	if removed != nil { // where an open file cannot be removed
+		_ = os.Remove(l.path)
+	}
 	return classifySQLite(err)
 }
 
@@ -325,36 +422,54 @@ func (e *sqliteEngine) ReserveIDs(ctx context.Context, tx *gorm.DB, table, _ str
 	return ids, nil
 }
 
-// rowsPerStatement keeps a bulk insert's statement small enough to stay cheap to bind.
-const rowsPerStatement = 32
+// rowsPerStatement are the sizes of a bulk insert's statements, the largest that fits first. A
+// statement that may fail half-way keeps the pages it changes in a journal, so that many rows at once
+// are faster, and few different statements stay prepared.
+var rowsPerStatement = []int{125, 25, 1}
+
+// maxBound bounds the text that a statement of more than one row binds at once.
+const maxBound = 8 << 20
 
 func (e *sqliteEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
 	return insertRows(ctx, tx, table, columns, rows, rowsPerStatement, "")
 }
 
-// insertRows inserts rows with statements of at most perStatement rows.
-func insertRows(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any, perStatement int, suffix string) error {
+// insertRows inserts rows with statements of the given sizes, the last of which is 1.
+func insertRows(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any, sizes []int, suffix string) error {
 	one := "(?" + strings.Repeat(",?", len(columns)-1) + ")"
 	head := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES "
-	full := head + one + strings.Repeat(","+one, perStatement-1) + suffix
-	args := make([]any, 0, perStatement*len(columns))
+	queries := make([]string, len(sizes))
+	var args []any
 	for len(rows) > 0 {
-		n := min(len(rows), perStatement)
-		query := full
-		if n < perStatement {
-			n = 1
-			query = head + one + suffix
+		i := slices.IndexFunc(sizes, func(n int) bool { return n == 1 || n <= len(rows) && boundBytes(rows[:n]) <= maxBound })
+		n := sizes[i]
+		if queries[i] == "" {
+			queries[i] = head + one + strings.Repeat(","+one, n-1) + suffix
 		}
 		args = args[:0]
 		for _, r := range rows[:n] {
 			args = append(args, r...)
 		}
-		if _, err := Exec(ctx, tx, query, args...); err != nil {
+		if _, err := Exec(ctx, tx, queries[i], args...); err != nil {
 			return err
 		}
 		rows = rows[n:]
 	}
 	return nil
+}
+
+func boundBytes(rows [][]any) (n int) {
+	for _, r := range rows {
+		for _, v := range r {
+			switch v := v.(type) {
+			case string:
+				n += len(v)
+			case []byte:
+				n += len(v)
+			}
+		}
+	}
+	return n
 }
 
 // UpsertVectors inserts new vectors a row at a time: a row without triggers and without a conflict
@@ -385,15 +500,11 @@ func (e *sqliteEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []mo
 			known[id] = true // a repeated id replaces the first
 		}
 	}
-	if err := insertRows(ctx, tx, "knowledge_vectors", vectorColumns, fresh, 1, ""); err != nil {
+	if err := insertRows(ctx, tx, "knowledge_vectors", vectorColumns, fresh, []int{1}, ""); err != nil {
 		return err
 	}
-	return insertRows(ctx, tx, "knowledge_vectors", vectorColumns, replaced, replacedPerStatement, vectorConflict)
+	return insertRows(ctx, tx, "knowledge_vectors", vectorColumns, replaced, rowsPerStatement, vectorConflict)
 }
-
-// replacedPerStatement lets the rows of a statement share its journal's pages, and bounds what it
-// binds at once.
-const replacedPerStatement = 32
 
 // vectorConflict replaces a vector whose id is known.
 const vectorConflict = ` ON CONFLICT (id) DO UPDATE SET base_id = excluded.base_id, file_id = excluded.file_id,
@@ -433,8 +544,9 @@ func (e *sqliteEngine) MatchTerms(table string, q text.Query) TermMatch {
 	}
 }
 
-func (e *sqliteEngine) VectorIndex(models.KnowledgeBase, string, int64) (IndexSpec, bool) {
-	return IndexSpec{}, false
+// VectorIndex describes none: every vector is compared, which needs no index.
+func (e *sqliteEngine) VectorIndex(models.KnowledgeBase, string, int64) (IndexSpec, string) {
+	return IndexSpec{}, ""
 }
 
 func (e *sqliteEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, error) {
@@ -467,7 +579,7 @@ func (e *sqliteEngine) State(ctx context.Context) (State, error) {
 	if e.tempDir != "" {
 		s.Path = ""
 	}
-	rows, err := e.writeSQL.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+	rows, err := e.writeSQL.QueryContext(ctx, sqliteTables)
 	if err != nil {
 		return s, classifySQLite(err)
 	}

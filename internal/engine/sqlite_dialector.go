@@ -41,8 +41,11 @@ func (d sqliteDialector) DataTypeOf(f *schema.Field) string {
 		t = "blob"
 	}
 	if def, ok := f.TagSettings["SQLDEFAULT"]; ok {
-		if def == "now" {
+		switch def {
+		case "now":
 			def = "(CAST(unixepoch('subsec') * 1000 AS integer))"
+		case "unique":
+			def = "(lower(hex(randomblob(16))))"
 		}
 		t += " DEFAULT " + def
 	}

@@ -42,7 +42,7 @@ CREATE INDEX idx_messages_parent ON messages (parent_id);
 
 CREATE TABLE message_attachments (
     id bigserial PRIMARY KEY,
-    attachment_id text COLLATE "C" NOT NULL,
+    attachment_id text COLLATE "C" NOT NULL DEFAULT gen_random_uuid()::text,
     message_id text COLLATE "C" NOT NULL,
     attachment_type text COLLATE "C" NOT NULL,
     attachment_data text COLLATE "C" NOT NULL,

@@ -23,6 +23,9 @@ CREATE TABLE chunk_terms (
 );
 CREATE INDEX idx_chunk_terms ON chunk_terms USING gin (terms);
 
+-- Rows that an older version counted or did not count.
+UPDATE conversations SET message_count = (SELECT count(*) FROM messages WHERE conversation_id = conv_id);
+
 -- SET search_path FROM CURRENT: the functions find their tables whatever path a session has.
 -- +goose StatementBegin
 CREATE FUNCTION talkbase_conversation_title() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

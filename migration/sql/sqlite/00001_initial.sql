@@ -40,7 +40,7 @@ CREATE INDEX idx_messages_parent ON messages (parent_id);
 
 CREATE TABLE message_attachments (
     id integer PRIMARY KEY AUTOINCREMENT,
-    attachment_id text NOT NULL,
+    attachment_id text NOT NULL DEFAULT (lower(hex(randomblob(16)))),
     message_id text NOT NULL,
     attachment_type text NOT NULL,
     attachment_data text NOT NULL,

@@ -6,6 +6,9 @@ CREATE VIRTUAL TABLE conversation_terms USING fts5(terms, content='', contentles
 CREATE VIRTUAL TABLE message_terms USING fts5(terms, content='', contentless_delete=1, tokenize="ascii tokenchars '!""#$%&''()*+,-./:;<=>?@[\]^_`{|}~'");
 CREATE VIRTUAL TABLE chunk_terms USING fts5(terms, content='', contentless_delete=1, tokenize="ascii tokenchars '!""#$%&''()*+,-./:;<=>?@[\]^_`{|}~'");
 
+-- Rows that an older version counted or did not count.
+UPDATE conversations SET message_count = (SELECT count(*) FROM messages WHERE conversation_id = conv_id);
+
 -- +goose StatementBegin
 CREATE TRIGGER trg_conversations_delete AFTER DELETE ON conversations BEGIN
     DELETE FROM conversation_terms WHERE rowid = old.id;

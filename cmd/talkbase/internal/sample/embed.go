@@ -12,7 +12,7 @@ const (
 	// Model is what the knowledge base names as its embedding model.
 	Model = "hashed-words"
 	// Dimensions is the length of the vectors.
-	Dimensions = 256
+	Dimensions = 768
 )
 
 // Embed makes a vector of length one from the words of a text: every word, the beginning of every
