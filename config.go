@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -61,7 +62,8 @@ type VectorConfig struct {
 }
 
 // PerformanceConfig sets how much memory the database may use. Sizes are written as Postgres writes
-// them: 64kB, 256MB, 1GB, each unit 1,024 times the one before.
+// them: 64kB, 256MB, 1GB, each unit 1,024 times the one before. A setting that was given and has no
+// effect on the database at hand is named in a log line.
 type PerformanceConfig struct {
 	// MemoryLimit stands in for SharedBuffers when that is "".
 	MemoryLimit string
@@ -155,6 +157,18 @@ func (c Config) resolve() (r resolved, err error) {
 	}
 	if err := c.resolveVectors(&r); err != nil {
 		return r, err
+	}
+	o.Given = map[string]string{}
+	for name, v := range map[string]string{
+		"Schema": c.Schema, "MemoryLimit": p.MemoryLimit, "SharedBuffers": p.SharedBuffers, "WorkMem": p.WorkMem,
+		"MaintenanceWorkMem": p.MaintenanceWorkMem, "Synchronous": p.Synchronous, "Vector.Index": c.Vector.Index,
+	} {
+		if v != "" {
+			o.Given[name] = v
+		}
+	}
+	if p.MaxConns != 0 {
+		o.Given["MaxConns"] = strconv.Itoa(p.MaxConns)
 	}
 	o.Logger, r.closeLog, err = c.logger()
 	r.options, r.migrate = o, c.Migrate

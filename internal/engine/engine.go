@@ -48,7 +48,21 @@ type Options struct {
 	BusyTimeout time.Duration
 	// Logger receives what the engine has to say. Never nil.
 	Logger *slog.Logger
+	// Given holds the settings that were not left to their defaults, by their names in Config.
+	Given map[string]string
 }
+
+// cannotSet says in the log which of the settings that were given have no effect here, and why.
+func (o Options) cannotSet(ctx context.Context, why string, names ...string) {
+	for _, name := range names {
+		if v, ok := o.Given[name]; ok {
+			o.Logger.WarnContext(ctx, "setting has no effect", slog.String("setting", name), slog.String("value", v), slog.String("reason", why))
+		}
+	}
+}
+
+// perConnection are the settings that belong to connections, which a host makes for its own pool.
+var perConnection = []string{"MemoryLimit", "SharedBuffers", "WorkMem", "MaintenanceWorkMem", "Synchronous", "MaxConns"}
 
 // Engine is one open database. Implementations are in this package only.
 //

@@ -40,6 +40,8 @@ type postgresEngine struct {
 }
 
 func openPostgresDSN(ctx context.Context, o Options, dsn string) (Engine, error) {
+	o.cannotSet(ctx, "only Postgres' own configuration can set shared_buffers", "SharedBuffers", "MemoryLimit")
+	o.cannotSet(ctx, "it is a setting for SQLite", "Synchronous")
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err) // pgx leaves the password out
@@ -114,6 +116,7 @@ func openPostgresPool(ctx context.Context, o Options, pool *sql.DB) (Engine, err
 	if o.Schema != "" {
 		return nil, Invalidf("a schema cannot be chosen on a pool the host brings: set search_path on its connections")
 	}
+	o.cannotSet(ctx, "the host's pool makes its own connections", perConnection...)
 	conns := pool.Stats().MaxOpenConnections
 	if conns <= 0 {
 		conns = 1 << 16

@@ -50,6 +50,8 @@ type sqliteEngine struct {
 }
 
 func openSQLiteFile(ctx context.Context, o Options, t Target) (Engine, error) {
+	o.cannotSet(ctx, "SQLite has no schemas", "Schema")
+	o.cannotSet(ctx, "SQLite needs no vector index", "Vector.Index")
 	e := &sqliteEngine{owned: true, path: t.Path, noVectors: o.NoVectors}
 	if t.Path == "" {
 		dir, err := os.MkdirTemp("", "talkbase-")
@@ -253,6 +255,8 @@ const sqliteTables = `SELECT name FROM sqlite_master WHERE type = 'table' AND na
 
 // openSQLitePool runs on a host's own pool in both roles.
 func openSQLitePool(ctx context.Context, o Options, pool *sql.DB) (Engine, error) {
+	o.cannotSet(ctx, "SQLite has no schemas", "Schema")
+	o.cannotSet(ctx, "the host's pool makes its own connections", perConnection...)
 	e := &sqliteEngine{readSQL: pool, writeSQL: pool, first: takeWriter, noVectors: o.NoVectors}
 	e.turns, e.readTurns = newTurns(1, o.BusyTimeout), newTurns(1<<16, o.BusyTimeout)
 	var on int
