@@ -86,9 +86,10 @@ func (s *Schema) steps() (*goose.Provider, error) {
 	if b, err := fs.ReadFile(folder, vectorsFile); err == nil {
 		s.vectorDDL = string(b)
 	}
-	opts := append(m.Options,
+	opts := slices.Concat(m.Options, []goose.ProviderOption{
 		goose.WithTableName(engine.VersionTable), goose.WithDisableGlobalRegistry(true),
-		goose.WithExcludeNames([]string{vectorsFile}), goose.WithLogger(goose.NopLogger()))
+		goose.WithExcludeNames([]string{vectorsFile}), goose.WithLogger(goose.NopLogger()),
+	})
 	p, err := goose.NewProvider(m.Dialect, s.eng().SQL(), folder, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("migration: schema steps: %w", err)
@@ -147,6 +148,16 @@ func (s *Schema) Prepare(ctx context.Context, migrate bool) error {
 		return engine.Wrap(op, err)
 	}
 	latest := s.LatestSchemaVersion()
+	if st.Versioned && st.Shared && version < latest {
+		// Another program may be creating the schema at this moment: goose waits for its lock.
+		p, err := s.steps()
+		if err == nil {
+			version, err = p.GetDBVersion(ctx)
+		}
+		if err != nil {
+			return engine.Wrap(op, err)
+		}
+	}
 	switch {
 	case version > latest:
 		return engine.Wrap(op, fmt.Errorf("%w: it has version %d, this program knows %d: update the program", engine.ErrSchemaNewer, version, latest))

@@ -169,7 +169,7 @@ func TestFlagScans(t *testing.T) {
 		src  any
 		want Flag
 	}{{nil, false}, {int64(0), false}, {int64(1), true}, {int64(7), true}, {true, true}} {
-		f := Flag(!c.want)
+		f := !c.want
 		if err := f.Scan(c.src); err != nil || f != c.want {
 			t.Errorf("Scan(%v) = %v, %v; want %v", c.src, f, err, c.want)
 		}

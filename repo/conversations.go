@@ -256,7 +256,7 @@ func (r *Conversations) ListConversations(ctx context.Context, q ConversationLis
 
 func (r *Conversations) list(ctx context.Context, q ConversationList) (ConversationPage, error) {
 	var page ConversationPage
-	limit, err := limitOf(q.Limit, 50, 1000)
+	limit, err := limitOf(q.Limit, 50)
 	if err != nil {
 		return page, err
 	}
@@ -334,7 +334,7 @@ func wrapKey[K any](k K, id int64, err error) (any, int64, error) { return k, id
 // conversations nor of messages.
 func (r *Conversations) RecentConversations(ctx context.Context, limit int) ([]models.Conversation, error) {
 	const op = "recent conversations"
-	limit, err := limitOf(limit, 50, 1000)
+	limit, err := limitOf(limit, 50)
 	if err != nil {
 		return nil, wrap(op, err)
 	}

@@ -408,7 +408,7 @@ var messageSorts = map[bool]string{false: "order asc", true: "order desc"}
 func (r *Messages) ListMessages(ctx context.Context, q MessageList) (MessagePage, error) {
 	const op = "list messages"
 	var page MessagePage
-	limit, err := limitOf(q.Limit, 50, 1000)
+	limit, err := limitOf(q.Limit, 50)
 	if err != nil {
 		return page, wrap(op, err)
 	}

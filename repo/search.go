@@ -94,7 +94,7 @@ func (r *Search) SearchText(ctx context.Context, q TextQuery) ([]TextHit, error)
 }
 
 func (r *Search) search(ctx context.Context, q TextQuery) ([]TextHit, error) {
-	limit, err := limitOf(q.Limit, 20, 1000)
+	limit, err := limitOf(q.Limit, 20)
 	if err != nil {
 		return nil, err
 	}

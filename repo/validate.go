@@ -71,14 +71,17 @@ func checkVector(v []float32, dimensions int64, m models.Metric) error {
 	return nil
 }
 
-// limitOf applies a default and a maximum to a page's size.
-func limitOf(n, def, most int) (int, error) {
+// maxPage is the most rows one page holds.
+const maxPage = 1000
+
+// limitOf applies a default and the maximum to a page's size.
+func limitOf(n, def int) (int, error) {
 	switch {
 	case n < 0:
-		return 0, engine.Invalidf("a limit of %d: give 0 for the default of %d, or up to %d", n, def, most)
+		return 0, engine.Invalidf("a limit of %d: give 0 for the default of %d, or up to %d", n, def, maxPage)
 	case n == 0:
 		return def, nil
 	default:
-		return min(n, most), nil
+		return min(n, maxPage), nil
 	}
 }

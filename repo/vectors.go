@@ -165,7 +165,7 @@ func (r *Knowledge) similar(ctx context.Context, q SimilarityQuery) ([]SimilarCh
 	if err != nil {
 		return nil, err
 	}
-	limit, err := limitOf(q.Limit, 10, 1000)
+	limit, err := limitOf(q.Limit, 10)
 	if err != nil {
 		return nil, err
 	}

@@ -279,7 +279,10 @@ func writeInStream(b *bench) {
 				if _, err := b.db.UpdateMessage(b.ctx, m.MsgID, repo.MessageUpdate{Content: ptr("seen")}); err != nil {
 					return fmt.Errorf("write inside a stream: %w", err)
 				}
-				for range b.db.StreamMessages(b.ctx, "c") {
+				for _, err := range b.db.StreamMessages(b.ctx, "c") {
+					if err != nil {
+						return err
+					}
 					break // a stream inside a stream
 				}
 			}

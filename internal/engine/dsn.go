@@ -41,6 +41,8 @@ func ParseDSN(dsn string) (Target, error) {
 	case strings.Contains(dsn, "://"):
 		scheme, _, _ := strings.Cut(dsn, "://")
 		return Target{}, Invalidf("%q is no engine talkbase knows: use sqlite:// or postgres://", scheme)
+	case keywords.MatchString(dsn):
+		return Target{}, Invalidf("this looks like keywords and values for Postgres: write them as postgres://user:password@host:port/database")
 	default:
 		return sqliteTarget(dsn)
 	}
@@ -56,6 +58,10 @@ func sqliteTarget(p string) (Target, error) {
 	}
 	return Target{Engine: SQLite, Path: abs}, nil
 }
+
+// keywords finds a keyword/value connection string, which must not become the name of a file: it
+// may hold a password.
+var keywords = regexp.MustCompile(`(?i)(^|\s)(host|dbname|password|user)\s*=`)
 
 // keywordPassword finds a password in a keyword/value connection string.
 var keywordPassword = regexp.MustCompile(`(?i)(password\s*=\s*)('[^']*'|\S+)`)

@@ -213,6 +213,11 @@ func (e *postgresEngine) enableVectors(ctx context.Context, ddl string) error {
 		return classifyPostgres(err)
 	}
 	defer func() { _ = conn.Close() }()
+	// IF NOT EXISTS is not enough when two programs create a table at once.
+	if err := (schemaLock{}).SessionLock(ctx, conn); err != nil {
+		return err
+	}
+	defer func() { _ = schemaLock{}.SessionUnlock(context.WithoutCancel(ctx), conn) }()
 	// Simple protocol: several statements at once, in one implicit transaction.
 	err = conn.Raw(func(dc any) error {
 		c, ok := dc.(*stdlib.Conn)
@@ -320,12 +325,18 @@ func registerVectors(ctx context.Context, c *pgx.Conn) error {
 // vectorStage is the temporary table that known vectors are replaced through.
 const vectorStage = "talkbase_vector_stage"
 
+// anyVectorKnown looks each id up in the index. As one EXISTS over id = ANY(…) the planner expects to
+// find a row at once and scans the table, which for new ids it then does to its end; OFFSET 0 keeps it
+// from making the same of this.
+const anyVectorKnown = `SELECT EXISTS (SELECT 1 FROM unnest(?::text[]) AS u(id)
+	WHERE EXISTS (SELECT 1 FROM knowledge_vectors v WHERE v.id = u.id OFFSET 0))`
+
 func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []models.KnowledgeVector) error {
 	ids := make([]string, len(rows))
 	for i := range rows {
 		ids[i] = rows[i].ID
 	}
-	known, err := One(ctx, tx, Value[bool], "SELECT EXISTS (SELECT 1 FROM knowledge_vectors WHERE id = ANY(?::text[]))", ids)
+	known, err := One(ctx, tx, Value[bool], anyVectorKnown, ids)
 	if err != nil {
 		return err
 	}

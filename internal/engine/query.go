@@ -57,7 +57,7 @@ func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*sql.Ro
 		return nil, err
 	}
 	start := time.Now()
-	rows, err := db.Statement.ConnPool.QueryContext(ctx, bound(db, query), args...) //nolint:sqlclosecheck // the caller closes the rows it gets
+	rows, err := db.Statement.ConnPool.QueryContext(ctx, bound(db, query), args...)
 	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
 	return rows, translate(db, err)
 }
@@ -67,7 +67,7 @@ func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*sql.Ro
 func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows *sql.Rows, done func(), err error) {
 	p, ok := db.Statement.ConnPool.(*preparedTx)
 	if !ok {
-		rows, err = Query(ctx, db, query, args...) //nolint:sqlclosecheck // the caller closes the rows it gets
+		rows, err = Query(ctx, db, query, args...)
 		return rows, func() {}, err
 	}
 	if err := checkArgs(args); err != nil {

@@ -211,17 +211,17 @@ var pgCatalogue = map[string]string{
 		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 		LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 		LEFT JOIN pg_collation co ON co.oid = a.attcollation
-		WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped`,
+		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped`,
 	"indexes": `SELECT t.relname, c.relname, pg_get_indexdef(i.indexrelid)
 		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
-		WHERE t.relnamespace = current_schema()::regnamespace
+		WHERE t.relnamespace = quote_ident(current_schema())::regnamespace
 		AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u'))`,
 	"constraints": `SELECT t.relname, CASE WHEN k.contype = 'p' THEN 'primary key' ELSE k.conname END, pg_get_constraintdef(k.oid)
 		FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid
-		WHERE t.relnamespace = current_schema()::regnamespace AND k.contype IN ('p', 'u', 'f', 'c')`,
+		WHERE t.relnamespace = quote_ident(current_schema())::regnamespace AND k.contype IN ('p', 'u', 'f', 'c')`,
 	"triggers": `SELECT t.relname, g.tgname, pg_get_triggerdef(g.oid)
 		FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid
-		WHERE t.relnamespace = current_schema()::regnamespace AND NOT g.tgisinternal`,
+		WHERE t.relnamespace = quote_ident(current_schema())::regnamespace AND NOT g.tgisinternal`,
 }
 
 // Introspect reads the schema from Postgres' catalogue.
@@ -251,8 +251,8 @@ func (e *postgresEngine) Introspect(ctx context.Context) (Schema, error) {
 				s.Tables[o.table] = t
 			}
 			def := normalSQL(o.def)
-			for _, prefix := range []string{schema + ".", "public."} {
-				def = strings.ReplaceAll(def, strings.ToLower(prefix), "")
+			for _, prefix := range []string{normalSQL(schema) + ".", "public."} {
+				def = strings.ReplaceAll(def, prefix, "")
 			}
 			switch kind {
 			case "columns":

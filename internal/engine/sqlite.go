@@ -378,22 +378,37 @@ type siblingLock struct {
 var _ lock.SessionLocker = (*siblingLock)(nil)
 
 func (l *siblingLock) SessionLock(ctx context.Context, _ *sql.Conn) error {
+	for attempt := 1; ; attempt++ {
+		db, conn, err := l.take(ctx)
+		if err == nil {
+			l.mu.Lock()
+			l.db, l.tx = db, conn
+			return nil
+		}
+		// The holder removes the file at the end, and whoever is opening it just then cannot read it.
+		if err = classifySQLite(err); attempt == 100 || !errors.Is(err, ErrUnavailable) {
+			return fmt.Errorf("waiting for another program to finish changing the schema: %w", err)
+		}
+	}
+}
+
+func (l *siblingLock) take(ctx context.Context) (*sql.DB, *sql.Conn, error) {
 	db, err := sql.Open("sqlite", sqliteURI(l.path, "_txlock=exclusive", []string{"busy_timeout(30000)", "journal_mode(DELETE)"}))
 	if err != nil {
-		return classifySQLite(err)
+		return nil, nil, err
 	}
 	conn, err := db.Conn(ctx)
 	if err == nil {
 		_, err = conn.ExecContext(ctx, "BEGIN EXCLUSIVE")
 	}
-	if err == nil {
-		l.mu.Lock()
-	} else {
+	if err != nil {
+		if conn != nil {
+			_ = conn.Close()
+		}
 		_ = db.Close()
-		return fmt.Errorf("waiting for another program to finish changing the schema: %w", classifySQLite(err))
+		return nil, nil, err
 	}
-	l.db, l.tx = db, conn
-	return nil
+	return db, conn, nil
 }
 
 func (l *siblingLock) SessionUnlock(ctx context.Context, _ *sql.Conn) error {

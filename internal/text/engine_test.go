@@ -169,7 +169,7 @@ func TestFTS5(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { db.Close() })
+		t.Cleanup(func() { _ = db.Close() })
 		if _, err := db.Exec(`CREATE VIRTUAL TABLE t USING fts5(terms, content='', contentless_delete=1, ` + text.FTS5Tokenizer + `)`); err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +183,7 @@ func TestFTS5(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			defer rows.Close()
+			defer func() { _ = rows.Close() }()
 			for rows.Next() {
 				var id int
 				if err := rows.Scan(&id); err != nil {
@@ -202,7 +202,7 @@ func TestFTS5Tokenizer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	var all strings.Builder
 	for c := byte('!'); c < 0x7F; c++ {
 		if c < 'A' || c > 'Z' {
@@ -237,7 +237,7 @@ func TestPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close(ctx)
+	defer func() { _ = db.Close(ctx) }()
 	for _, plan := range []string{"seq", "bitmap"} {
 		t.Run(plan, func(t *testing.T) {
 			// A scan and the index evaluate phrases each in its own way.

@@ -114,7 +114,7 @@ func checkQuery(t rapid.TB, s string) {
 			t.Fatalf("%q: %s", s, quote)
 		}
 		for i, part := range strings.Split(quote, `"`) {
-			if i%2 == 0 && strings.Trim(part, " ()|&!<->:*ANDORNOT") != "" || i%2 == 1 && strings.ContainsAny(part, "()|&!<->:*\\'~\x00") {
+			if i%2 == 0 && strings.Trim(part, " ()|&!<->:*ANDORT") != "" || i%2 == 1 && strings.ContainsAny(part, "()|&!<->:*\\'~\x00") {
 				t.Fatalf("%q: %s", s, quote)
 			}
 		}

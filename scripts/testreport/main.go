@@ -197,7 +197,7 @@ func (r *report) dump(text []string) {
 	}
 }
 
-func (r *report) print(s string) { fmt.Fprint(r.out, s) }
+func (r *report) print(s string) { _, _ = fmt.Fprint(r.out, s) }
 
 // reasonOf finds what a skipped test said, without the place it said it at.
 func reasonOf(text []string) string {

@@ -33,8 +33,11 @@ func main() {
 func run(ctx context.Context, args []string, out, progress io.Writer) (err error) {
 	sizes := bench.DefaultSizes
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
+	flags.IntVar(&sizes.Small, "small", sizes.Small, "messages in the small database")
 	flags.IntVar(&sizes.Large, "large", sizes.Large, "messages in the large database")
 	flags.IntVar(&sizes.Vectors, "vectors", sizes.Vectors, "vectors of a bulk load")
+	flags.IntVar(&sizes.Dimensions, "dimensions", sizes.Dimensions, "dimensions of a vector")
+	flags.IntVar(&sizes.Import, "import", sizes.Import, "messages of an import, a multiple of 1,000")
 	rounds := flags.Int("rounds", 21, "turns of each side; a fifth of it where a turn is a bulk load")
 	turn := flags.Duration("turn", 60*time.Millisecond, "length of a turn")
 	only := flags.String("only", strings.Join(bench.Groups, ","), "groups to run")
