@@ -87,7 +87,7 @@ func (db *DB) Close() error {
 		return nil
 	}
 	db.closed = true
-	err := engine.Wrap("close database", db.late.Get().Close())
+	err := engine.Wrap("close database", db.late.Close())
 	if db.resolved.closeLog != nil {
 		err = errors.Join(err, db.resolved.closeLog.Close())
 	}

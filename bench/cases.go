@@ -333,7 +333,7 @@ func (e *Env) bulkImport(ctx context.Context, engine string, s Sizes) ([]Compari
 	}
 	r := rand.New(rand.NewPCG(9, 10)) //nolint:gosec // no secret
 	made, batches := s.Small, make([][]models.Message, s.Import/perCall)
-	prepare := func(context.Context) error {
+	prepare := func(context.Context) error { //nolint:unparam // it is a Side's Prepare
 		for b := range batches {
 			batches[b] = make([]models.Message, perCall)
 			for i := range batches[b] {

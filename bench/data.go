@@ -13,11 +13,13 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
-// The shape of a made database: so many messages in each ordinary conversation, and one message
-// in longShare in the long one.
+// The shape of a made database: so many messages in each ordinary conversation, one message in
+// longShare in the long one, and about as many pinned conversations as a person pins, however many there
+// are.
 const (
 	perConversation = 18
 	longShare       = 10
+	pinned          = 12
 	longID          = "long"
 	epoch           = 1_700_000_000_000 // milliseconds
 	loadBatch       = 10_000
@@ -97,12 +99,12 @@ func Load(ctx context.Context, db *talkbase.DB, messages int) error {
 	bulk := db.Bulk()
 	r := rand.New(rand.NewPCG(3, 4))
 	conversations := []models.Conversation{{ConvID: longID, Title: "The long one", CreatedAt: epoch, UpdatedAt: epoch}}
-	ordinary := messages - messages/longShare
-	for i := range (ordinary + perConversation - 1) / perConversation {
+	ordinary := (messages - messages/longShare + perConversation - 1) / perConversation
+	for i := range ordinary {
 		at := int64(epoch + i*perConversation*1000)
 		conversations = append(conversations, models.Conversation{
 			ConvID: id('c', i), Title: sentence(r, 2+r.IntN(5)), CreatedAt: at, UpdatedAt: at + perConversation*1000,
-			IsPinned: i%100 == 7, Settings: models.JSON(`{"model":"gpt-4o-mini","temperature":0.7}`),
+			IsPinned: models.Flag(i%max(ordinary/pinned, 1) == 0), Settings: models.JSON(`{"model":"gpt-4o-mini","temperature":0.7}`),
 		})
 	}
 	for from := 0; from < len(conversations); from += loadBatch {

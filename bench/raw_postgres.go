@@ -45,7 +45,7 @@ func (r *rawPostgres) Message(ctx context.Context, msgID string) error {
 }
 
 func (r *rawPostgres) Page(ctx context.Context, conversation string, seq, id int64) error {
-	return scanPage(r.db.QueryContext(ctx, postgresSQL.page, conversation, seq, id, pageSize+1)) //nolint:sqlclosecheck // scanPage closes them
+	return scanPage(r.db.QueryContext(ctx, postgresSQL.page, conversation, seq, id, pageSize+1))
 }
 
 func (r *rawPostgres) Terms(content string) string { return analyse(content).TSVector() }

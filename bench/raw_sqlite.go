@@ -57,7 +57,7 @@ func OpenRawSQLite(ctx context.Context, path, synchronous string) (Raw, error) {
 		{&r.nextID, r.write, "SELECT coalesce(max(id), 0) + 1 FROM messages"},
 		{&r.clearVectors, r.write, "DELETE FROM knowledge_vectors"},
 	} {
-		if *p.stmt, err = p.db.PrepareContext(ctx, p.query); err != nil {
+		if *p.stmt, err = p.db.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // Close closes them
 			return nil, errors.Join(err, r.Close())
 		}
 		r.stmts = append(r.stmts, *p.stmt)
@@ -70,7 +70,7 @@ func (r *rawSQLite) Message(ctx context.Context, msgID string) error {
 }
 
 func (r *rawSQLite) Page(ctx context.Context, conversation string, seq, id int64) error {
-	return scanPage(r.page.QueryContext(ctx, conversation, seq, id, pageSize+1)) //nolint:sqlclosecheck // scanPage closes them
+	return scanPage(r.page.QueryContext(ctx, conversation, seq, id, pageSize+1))
 }
 
 func (r *rawSQLite) Terms(content string) string { return analyse(content).FTS5() }
@@ -102,10 +102,10 @@ func (r *rawSQLite) Insert(ctx context.Context, m models.Message, terms string) 
 func (r *rawSQLite) Import(ctx context.Context, ms []models.Message, index bool) error {
 	return r.in(ctx, func(tx *sql.Tx) error {
 		var id int64
-		if err := tx.StmtContext(ctx, r.nextID).QueryRowContext(ctx).Scan(&id); err != nil {
+		if err := tx.StmtContext(ctx, r.nextID).QueryRowContext(ctx).Scan(&id); err != nil { //nolint:sqlclosecheck // the transaction closes it
 			return err
 		}
-		row, terms := tx.StmtContext(ctx, r.importRow), tx.StmtContext(ctx, r.insertTerms)
+		row, terms := tx.StmtContext(ctx, r.importRow), tx.StmtContext(ctx, r.insertTerms) //nolint:sqlclosecheck // the transaction closes it
 		for i := range ms {
 			m := &ms[i]
 			_, err := row.ExecContext(ctx, id+int64(i), m.MsgID, m.ConversationID, m.ParentID, string(m.Role), m.Content, m.CreatedAt, m.OrderSeq,
@@ -128,7 +128,7 @@ func (r *rawSQLite) Import(ctx context.Context, ms []models.Message, index bool)
 
 func (r *rawSQLite) Vectors(ctx context.Context, vs []models.KnowledgeVector) error {
 	return r.in(ctx, func(tx *sql.Tx) error {
-		row := tx.StmtContext(ctx, r.insertVector)
+		row := tx.StmtContext(ctx, r.insertVector) //nolint:sqlclosecheck // the transaction closes it
 		for i := range vs {
 			v := &vs[i]
 			if _, err := row.ExecContext(ctx, v.ID, v.BaseID, v.FileID, v.ChunkID, v.Embedding.Blob(), v.CreatedAt); err != nil {

@@ -140,6 +140,10 @@ func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
 }
 
 func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]TextHit, error) {
+	db, err := r.s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
 	h := hitSQL[kind]
 	m := r.s.eng().MatchTerms(h.terms, parsed)
 	var join string
@@ -163,10 +167,6 @@ func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query
 	}
 	sql += " ORDER BY score, 1 LIMIT ?"
 	args = append(args, limit)
-	db, err := r.s.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
 	rows, err := engine.Collect(ctx, db, scanHit(kind), sql, args...)
 	if err != nil {
 		return nil, err

@@ -81,12 +81,12 @@ func (t *Tx) end(op string, f func(*engine.Tx) error) error {
 	if t.done {
 		return &TransactionError{Op: op, ID: t.id, Err: ErrTxDone}
 	}
+	if t.inner == nil {
+		return &TransactionError{Op: op, ID: t.id, Err: fmt.Errorf("%w: whoever began this transaction ends it", ErrInvalid)}
+	}
 	t.done = true
 	if t.stop != nil {
 		t.stop()
-	}
-	if t.inner == nil {
-		return &TransactionError{Op: op, ID: t.id, Err: fmt.Errorf("%w: whoever began this transaction ends it", ErrInvalid)}
 	}
 	err := f(t.inner)
 	if err != nil {

@@ -155,6 +155,11 @@ func endedWaiting(b *bench) {
 			time.AfterFunc(quick/3, cancel)
 			return ctx, cancel, context.Canceled
 		},
+		"cancel for a cause": func() (context.Context, context.CancelFunc, error) {
+			ctx, cancel := context.WithCancelCause(b.ctx)
+			time.AfterFunc(quick/3, func() { cancel(errUndo) })
+			return ctx, func() { cancel(nil) }, context.Canceled
+		},
 	} {
 		ctx, cancel, want := wait()
 		start := time.Now()
@@ -186,6 +191,13 @@ func endedTransaction(b *bench) {
 	wantErr(b.t, "commit after the context ended", err, context.Canceled)
 	equal(b.t, "created", b.exists(b.ctx, "before") || b.exists(b.ctx, "after"), false)
 	wantNil(b.t, "a write afterwards", b.create(b.ctx, "next"))
+
+	caused, cancelCause := context.WithCancelCause(b.ctx)
+	err = b.db.WithTransaction(caused, func(ctx context.Context, _ *repo.Tx) error {
+		cancelCause(errUndo)
+		return nil
+	})
+	wantErr(b.t, "commit after the context ended for a cause", err, context.Canceled)
 
 	ctx, cancel = context.WithCancel(b.ctx)
 	defer cancel()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 	"gorm.io/driver/postgres"
@@ -39,7 +40,7 @@ func postgresPool(t testing.TB) *sql.DB {
 	dsn := postgresDSN(t)
 	schema := schemaName(t, dsn)
 	admin(t, dsn, "CREATE SCHEMA "+schema)
-	pool, err := sql.Open("pgx", withParams(t, dsn, map[string]string{"search_path": schema + ",public", "lock_timeout": "60000"}))
+	pool, err := sql.Open("pgx", withParams(t, dsn, map[string]string{"search_path": schema + ",public", "lock_timeout": "2000"}))
 	if err != nil {
 		t.Fatalf("open: got error %v, want none", err)
 	}
@@ -180,7 +181,7 @@ func joins(t *testing.T, pool *sql.DB, dialector func(gorm.ConnPool) gorm.Dialec
 	}
 	check("after a host's transactions", 1)
 
-	for i, cfg := range []*gorm.Config{{}, {PrepareStmt: true}} {
+	for i, cfg := range []*gorm.Config{{}, {PrepareStmt: true, PrepareStmtTTL: 10 * 365 * 24 * time.Hour}} {
 		cfg.Logger = logger.Discard
 		g, err := gorm.Open(dialector(pool), cfg)
 		if err != nil {

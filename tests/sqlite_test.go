@@ -1,6 +1,7 @@
 package tests_test
 
 import (
+	"log/slog"
 	"path/filepath"
 	"testing"
 
@@ -11,6 +12,9 @@ import (
 // open opens a database and closes it when the test ends.
 func open(t testing.TB, cfg talkbase.Config) *talkbase.DB {
 	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	db, err := talkbase.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatalf("open: got error %v, want none", err)

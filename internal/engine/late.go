@@ -20,24 +20,37 @@ func (l *Late) Get() Engine {
 	if e := l.engine.Load(); e != nil {
 		return *e
 	}
-	return unready{}
+	return unready{err: ErrNotReady}
 }
 
-// unready answers what can be called before anything else; the rest needs a transaction or a
+// Close closes the engine, which from then on answers ErrClosed, also where a host's pool stays
+// open. What is under way goes on with the engine it began with.
+func (l *Late) Close() error {
+	e := l.Get()
+	l.Set(unready{Engine: e, err: ErrClosed, name: e.Name()})
+	return e.Close()
+}
+
+// unready answers what can be called without an engine; the rest needs a transaction or a
 // handle, which it does not give out.
-type unready struct{ Engine }
-
-func (unready) Name() string                                    { return "" }
-func (unready) Reader(context.Context) (*gorm.DB, error)        { return nil, ErrNotReady }
-func (unready) Begin(context.Context) (*Tx, error)              { return nil, ErrNotReady }
-func (unready) BeginRead(context.Context) (*Tx, error)          { return nil, ErrNotReady }
-func (unready) Gorm(context.Context, *sql.Tx) (*gorm.DB, error) { return nil, ErrNotReady }
-func (unready) Vectors() error                                  { return ErrNotReady }
-func (unready) State(context.Context) (State, error)            { return State{}, ErrNotReady }
-func (unready) Introspect(context.Context) (Schema, error)      { return Schema{}, ErrNotReady }
-func (unready) DropAll(context.Context) error                   { return ErrNotReady }
-func (unready) Goose() (Migrations, error)                      { return Migrations{}, ErrNotReady }
-func (unready) CreateIndex(context.Context, IndexSpec) (bool, error) {
-	return false, ErrNotReady
+type unready struct {
+	Engine
+	err  error
+	name string
 }
-func (unready) Close() error { return nil }
+
+func (u unready) Name() string                                    { return u.name }
+func (u unready) Reader(context.Context) (*gorm.DB, error)        { return nil, u.err }
+func (u unready) Begin(context.Context) (*Tx, error)              { return nil, u.err }
+func (u unready) BeginRead(context.Context) (*Tx, error)          { return nil, u.err }
+func (u unready) Gorm(context.Context, *sql.Tx) (*gorm.DB, error) { return nil, u.err }
+func (u unready) Vectors() error                                  { return u.err }
+func (u unready) State(context.Context) (State, error)            { return State{}, u.err }
+func (u unready) Introspect(context.Context) (Schema, error)      { return Schema{}, u.err }
+func (u unready) DropAll(context.Context) error                   { return u.err }
+func (u unready) Goose() (Migrations, error)                      { return Migrations{}, u.err }
+func (u unready) CreateIndex(context.Context, IndexSpec) (bool, error) {
+	return false, u.err
+}
+func (u unready) Snapshot(context.Context, string) error { return u.err }
+func (unready) Close() error                             { return nil }

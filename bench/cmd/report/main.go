@@ -38,8 +38,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	flags.IntVar(&sizes.Vectors, "vectors", sizes.Vectors, "vectors of a bulk load")
 	flags.IntVar(&sizes.Dimensions, "dimensions", sizes.Dimensions, "dimensions of a vector")
 	flags.IntVar(&sizes.Import, "import", sizes.Import, "messages of an import, a multiple of 1,000")
-	rounds := flags.Int("rounds", 21, "turns of each side; a fifth of it where a turn is a bulk load")
-	turn := flags.Duration("turn", 60*time.Millisecond, "length of a turn")
+	rounds := flags.Int("rounds", 41, "turns of each side; a sixth of it where a turn is a bulk load")
+	turn := flags.Duration("turn", 40*time.Millisecond, "length of a turn")
 	only := flags.String("only", strings.Join(bench.Groups, ","), "groups to run")
 	engines := flags.String("engines", bench.SQLite+","+bench.Postgres, "engines to run on")
 	if err := flags.Parse(args); err != nil {
@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 			for _, c := range comparisons {
 				n := *rounds
 				if c.Slow {
-					n = max(3, n/5)
+					n = max(3, n/6)
 				}
 				r, err := bench.Compare(ctx, c, n, *turn)
 				if err != nil {

@@ -1,0 +1,36 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt bench fuzz cover ci
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+
+demo: ## import a sample legacy pair and ask it something
+	go run ./cmd/talkbase demo
+
+test: ## run all tests, Postgres included
+	./scripts/test
+
+lint: ## run the linter
+	scripts/tool golangci-lint run ./...
+
+fmt: ## format the code
+	scripts/tool gofumpt -w .
+
+bench: ## compare with raw SQL through the same drivers, side by side
+	scripts/postgres run -- sh -c 'cd bench && go run ./cmd/report'
+
+FUZZTIME ?= 30s
+fuzz: ## run every fuzz target for FUZZTIME
+	@set -e; for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "==> $$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
+		done; \
+	done
+
+cover: ## write the coverage of all tests to cover.html
+	scripts/postgres run -- go test -coverpkg=./... -coverprofile=cover.out ./...
+	go tool cover -html=cover.out -o cover.html
+
+ci: ## run what CI runs
+	.ci/run
