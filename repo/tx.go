@@ -187,8 +187,8 @@ func (s *Store) attempt(ctx context.Context, f func(ctx context.Context, tx *Tx)
 		}
 	}()
 	err = f(tx.ctx, tx)
-	if cause := context.Cause(ctx); cause != nil {
-		if errors.Is(err, cause) {
+	if cause := engine.Ended(ctx); cause != nil {
+		if errors.Is(err, ctx.Err()) && errors.Is(err, context.Cause(ctx)) {
 			return err
 		}
 		if err != nil {

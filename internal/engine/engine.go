@@ -288,7 +288,7 @@ func (t *turns) take(ctx context.Context) error {
 	defer cancel()
 	if err := t.sem.Acquire(wctx, 1); err != nil {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return Ended(ctx)
 		}
 		return fmt.Errorf("%w: waited %s for another transaction to end; inside a transaction, pass on the ctx that its function received", ErrBusy, t.wait)
 	}

@@ -110,6 +110,16 @@ func Wrap(op string, err error) error {
 	return &DatabaseError{Op: op, Code: Code(err), Err: err}
 }
 
+// Ended returns nil while ctx goes on; then context.Canceled or context.DeadlineExceeded, with the
+// cause if whoever ended it gave one.
+func Ended(ctx context.Context) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); err != nil && !errors.Is(cause, err) {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
+
 // fault carries a sentinel and the driver's own error, and prints as "sentinel: cause".
 type fault struct {
 	sentinel error

@@ -266,7 +266,7 @@ func (schemaLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return context.Cause(ctx)
+			return Ended(ctx)
 		case <-t.C:
 		}
 	}

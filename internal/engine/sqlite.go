@@ -319,7 +319,7 @@ func retryBusy(ctx context.Context, limit time.Duration, f func() error) error {
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return context.Cause(ctx)
+			return Ended(ctx)
 		case <-t.C:
 		}
 		wait = min(2*wait, 200*time.Millisecond)
