@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -263,27 +263,16 @@ var knowledgeSteps = map[string]func(t *rapid.T) step{
 
 func wrapAny(v any, err error) (any, error) { return v, err }
 
-// answer is what a step gave, without the ids that each engine counts on its own.
+// countedIDs are the integer ids that each engine counts on its own: a rollback on Postgres leaves a
+// gap.
+var countedIDs = regexp.MustCompile(`\{(ID|Seq):[0-9]+ `)
+
+// answer is what a step gave, without those ids.
 func answer(v any, err error) string {
-	s := fmt.Sprintf("%+v", v)
 	if err != nil {
-		s = "error " + repo.ErrorCode(err)
+		return "error " + repo.ErrorCode(err)
 	}
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(s, "{ID:")
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		// Only integer ids differ: chunks count in Seq, which comes first there.
-		digits := strings.TrimLeft(after, "0123456789")
-		if len(digits) < len(after) && strings.HasPrefix(digits, " ") {
-			after = "n" + digits
-		}
-		b.WriteString("{ID:")
-		s = after
-	}
+	return countedIDs.ReplaceAllString(fmt.Sprintf("%+v", v), "{$1:n ")
 }
 
 // TestPostgresAgreesWithSQLite makes the same random calls on both engines, some of them in

@@ -323,7 +323,7 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			return nil, fmt.Errorf("%w: no free connection within %s", ErrBusy, turns.wait)
 		}
-		return nil, p.classify(err)
+		return nil, withEnd(ctx, p.classify(err))
 	}
 	tx, err := conn.BeginTx(ctx, opts)
 	if err == nil && first != "" {
@@ -335,11 +335,11 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 	if err != nil {
 		_ = conn.Close()
 		turns.give()
-		return nil, p.classify(err)
+		return nil, withEnd(ctx, p.classify(err))
 	}
 	return &Tx{
 		DB:     withPool(ctx, p.root, tx, conn, p.statements),
-		commit: func() error { return p.classify(tx.Commit()) },
+		commit: func() error { return withEnd(ctx, p.classify(tx.Commit())) },
 		roll:   func() error { return p.classify(tx.Rollback()) },
 		done:   func() { _ = conn.Close(); turns.give() },
 	}, nil

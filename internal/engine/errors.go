@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -120,6 +121,15 @@ func Ended(ctx context.Context) error {
 	return err
 }
 
+// withEnd makes sure that an error that came while ctx ended says so: a driver may report no more than
+// that its connection broke off.
+func withEnd(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, ctx.Err()) && errors.Is(err, context.Cause(ctx)) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", Ended(ctx), err)
+}
+
 // fault carries a sentinel and the driver's own error, and prints as "sentinel: cause".
 type fault struct {
 	sentinel error
@@ -143,6 +153,8 @@ func generic(err error) error {
 	case errors.Is(err, sql.ErrConnDone), err.Error() == "sql: database is closed":
 		// database/sql keeps its errDBClosed to itself.
 		return because(ErrClosed, err)
+	case errors.Is(err, driver.ErrBadConn):
+		return because(ErrUnavailable, err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
 		return because(ErrDiskFull, err)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
