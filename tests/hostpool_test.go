@@ -61,26 +61,22 @@ func closeLast(t testing.TB, pool *sql.DB) {
 	})
 }
 
-func runPool(t *testing.T, pool func(testing.TB) *sql.DB, skip map[tests.Category]string) {
+func runPool(t *testing.T, pool func(testing.TB) *sql.DB) {
 	tests.Run(t, tests.Suite{
 		Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
 			return fresh(t, talkbase.Config{SQLDB: pool(t)}, configure)
 		},
-		Skip: skip,
 	})
 }
 
 func TestSQLiteHostPool(t *testing.T) {
 	t.Parallel()
-	runPool(t, sqlitePool, nil)
+	runPool(t, sqlitePool)
 }
 
 func TestPostgresHostPool(t *testing.T) {
 	t.Parallel()
-	runPool(t, postgresPool, map[tests.Category]string{
-		tests.HostileText: "the same checks in Go as on a pool of talkbase's own",
-		tests.Drift:       "reads the same catalogue as on a pool of talkbase's own",
-	})
+	runPool(t, postgresPool)
 }
 
 // joins runs a host's transactions through talkbase.
