@@ -99,7 +99,7 @@ var rebuilt = map[string]struct{ replace, with, name, kind, problem string }{
 func rebuiltDrift(b *bench, name string) {
 	c := rebuilt[name]
 	if c.kind == "" {
-		b.t.Skip("SQLite does not tell the collation of a column")
+		return // SQLite does not tell the collation of a column
 	}
 	var ddl string
 	b.scan([]any{&ddl}, "SELECT replace(sql, ?, ?) FROM sqlite_master WHERE name = 'messages'", c.replace, c.with)

@@ -3,7 +3,6 @@ package tests
 import (
 	"encoding/base64"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/talkbase/talkbase/models"
@@ -12,111 +11,9 @@ import (
 
 func pagingCases() []testCase {
 	return []testCase{
-		{name: "10,000 messages forward, backward, streamed and at once", run: longConversation},
 		{name: "pages stay right while rows come and go", run: movingPages},
 		{name: "hostile sorts, limits and cursors are refused", run: hostilePaging},
 	}
-}
-
-// long is the length of a long conversation.
-const long = 10_000
-
-func longConversation(b *bench) {
-	b.conversation("c")
-	b.conversation("other")
-	b.message("other", "unseen", "")
-	rows := make([]models.Message, long)
-	want := make([]string, long)
-	for i := range rows {
-		want[i] = fmt.Sprintf("m%05d", i)
-		// Two messages share each order_seq, so that ties by id are at the edges of pages.
-		rows[i] = models.Message{
-			MsgID: want[i], ConversationID: "c", Role: models.Roles()[i%4], Content: fmt.Sprintf("message number%d", i),
-			CreatedAt: int64(i + 1), OrderSeq: int64(i/2 + 1), Status: models.StatusSent,
-		}
-	}
-	for part := range slices.Chunk(rows, 2500) {
-		wantNil(b.t, "load", b.db.Bulk().InsertMessages(b.ctx, part))
-	}
-	equal(b.t, "count", b.getConversation("c").MessageCount, long)
-
-	all, err := b.db.ConversationWithMessages(b.ctx, "c")
-	wantNil(b.t, "with messages", err)
-	sameIDs(b, "at once", msgIDs(all.Messages), want)
-	for i := range rows {
-		rows[i].ID, rows[i].Metadata = all.Messages[i].ID, models.JSON("{}")
-	}
-	deepEqual(b.t, "messages", all.Messages, rows)
-
-	for _, c := range []struct {
-		name   string
-		newest bool
-		limit  int
-	}{{"forward", false, 999}, {"backward", true, 1000}, {"more than the most", false, 5000}} {
-		var got []string
-		pages := 0
-		q := repo.MessageList{ConversationID: "c", Limit: c.limit, Newest: c.newest, WithTotal: true}
-		for {
-			page, err := b.db.ListMessages(b.ctx, q)
-			wantNil(b.t, c.name, err)
-			equal(b.t, c.name+": total", *page.Total, long)
-			got = append(got, msgIDs(page.Messages)...)
-			pages++
-			if page.Next == "" {
-				break
-			}
-			q.After = page.Next
-		}
-		if c.newest {
-			slices.Reverse(got)
-		}
-		sameIDs(b, c.name, got, want)
-		most := min(c.limit, 1000)
-		equal(b.t, c.name+": pages", pages, (long+most-1)/most)
-	}
-
-	var streamed []string
-	for m, err := range b.db.StreamMessages(b.ctx, "c") {
-		wantNil(b.t, "stream", err)
-		streamed = append(streamed, m.MsgID)
-	}
-	sameIDs(b, "streamed", streamed, want)
-	n := 0
-	for _, err := range b.db.StreamMessages(b.ctx, "c") {
-		wantNil(b.t, "stream", err)
-		if n++; n == 300 {
-			break
-		}
-	}
-	equal(b.t, "taken from a stream that is left", n, 300)
-	threads, err := b.db.QueryMessages(b.ctx, "c")
-	wantNil(b.t, "query", err)
-	equal(b.t, "threads", len(threads), long)
-	max, err := b.db.MaxOrderSeq(b.ctx, "c")
-	wantNil(b.t, "max", err)
-	equal(b.t, "max", max, long/2)
-	deepEqual(b.t, "found", b.searched("number9876"), []string{"m09876"})
-	deleted, err := b.db.DeleteConversationMessages(b.ctx, "c")
-	wantNil(b.t, "delete", err)
-	equal(b.t, "deleted", deleted, long)
-	equal(b.t, "count", b.getConversation("c").MessageCount, 0)
-	deepEqual(b.t, "found", b.searched("number9876"), []string{})
-	equal(b.t, "count of the other", b.getConversation("other").MessageCount, 1)
-}
-
-// sameIDs compares long lists without printing them.
-func sameIDs(b *bench, what string, got, want []string) {
-	b.t.Helper()
-	if slices.Equal(got, want) {
-		return
-	}
-	for i := range min(len(got), len(want)) {
-		if got[i] != want[i] {
-			b.t.Errorf("%s: got %q at %d of %d, want %q", what, got[i], i, len(got), want[i])
-			return
-		}
-	}
-	b.t.Errorf("%s: got %d rows, want %d", what, len(got), len(want))
 }
 
 func movingPages(b *bench) {
@@ -192,6 +89,9 @@ func hostilePaging(b *bench) {
 		equal(b.t, "deleted of "+s, n, 0)
 	}
 	hostileCursors(b)
+	page, err := b.db.ListMessages(b.ctx, repo.MessageList{ConversationID: "c0", Limit: 1 << 40})
+	wantNil(b.t, "a huge limit", err)
+	equal(b.t, "rows under a huge limit", len(page.Messages), 4)
 	for _, limit := range []int{-1, -1000} {
 		_, err := b.db.ListConversations(b.ctx, repo.ConversationList{Limit: limit})
 		wantErr(b.t, "limit of conversations", err, repo.ErrInvalid)

@@ -13,7 +13,6 @@ func valueCases() []testCase {
 		{name: "zero values are kept", run: zeroValues},
 		{name: "JSON has one form", run: canonicalJSON},
 		{name: "JSON that is no object is refused", run: refusedJSON},
-		{name: "16 MiB of content", run: largeContent},
 		{name: "keys compare bytewise", run: bytewiseKeys},
 		{name: "stats count every table", run: stats},
 	}
@@ -202,60 +201,6 @@ func refusedJSON(b *bench) {
 		}
 	}
 	equal(b.t, "settings", b.getConversation("c").Settings.String(), "{}")
-}
-
-func largeContent(b *bench) {
-	const size = 16 << 20
-	b.conversation("c")
-	content := "needlehead " + strings.Repeat("lorem ipsum 数据 ", size/20)
-	content += strings.Repeat("x", size-len(content)-11) + " needletail"
-	equal(b.t, "size", len(content), size)
-	m := b.message("c", "big", content)
-	check := func(what, got string) {
-		b.t.Helper()
-		if got != content {
-			b.t.Errorf("%s: got %d bytes that differ, want the %d written", what, len(got), len(content))
-		}
-	}
-	check("as returned", m.Content)
-	check("as read", b.getMessage("big").Content)
-	b.message("c", "small", "after")
-	n := 0
-	for m, err := range b.db.StreamMessages(b.ctx, "c") {
-		wantNil(b.t, "stream", err)
-		if n++; n == 1 {
-			check("as streamed", m.Content)
-		}
-	}
-	equal(b.t, "messages streamed", n, 2)
-	page, err := b.db.ListMessages(b.ctx, repo.MessageList{ConversationID: "c"})
-	wantNil(b.t, "list", err)
-	check("as listed", page.Messages[0].Content)
-	deepEqual(b.t, "found by its first word", b.searched("needlehead"), []string{"big"})
-	deepEqual(b.t, "found by a word in the middle", b.searched("ipsum 数据"), []string{"big"})
-	hits, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: "needlehead"})
-	wantNil(b.t, "search", err)
-	if n := len(hits[0].Snippet); n > 4096 {
-		b.t.Errorf("snippet: got %d bytes, want a part", n)
-	}
-	updated := strings.ToUpper(content[:size-4]) + "done"
-	got, err := b.db.UpdateMessage(b.ctx, "big", repo.MessageUpdate{Content: &updated})
-	wantNil(b.t, "update", err)
-	content = updated
-	check("as updated", got.Content)
-	check("as read after the update", b.getMessage("big").Content)
-	deepEqual(b.t, "found after the update", b.searched("NEEDLEHEAD"), []string{"big"})
-
-	settings := models.JSON(`{"k":"` + strings.Repeat("é", 1<<20) + `"}`)
-	_, err = b.db.UpdateConversation(b.ctx, "c", repo.ConversationUpdate{Settings: &settings})
-	wantNil(b.t, "update settings", err)
-	equal(b.t, "large settings", b.getConversation("c").Settings.String() == settings.String(), true)
-	a, err := b.db.AddAttachment(b.ctx, models.MessageAttachment{MessageID: "big", Type: "image", Data: content})
-	wantNil(b.t, "attach", err)
-	check("attachment", a.Data)
-	as, err := b.db.ListAttachments(b.ctx, "big", "image")
-	wantNil(b.t, "list", err)
-	check("attachment as read", as[0].Data)
 }
 
 func bytewiseKeys(b *bench) {
