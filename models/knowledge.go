@@ -133,5 +133,6 @@ func All() []any {
 	return []any{
 		&Conversation{}, &Message{}, &MessageAttachment{},
 		&KnowledgeBase{}, &KnowledgeFile{}, &KnowledgeChunk{}, &KnowledgeVector{}, &Meta{},
+		&ImportRun{}, &ImportSource{}, &ImportBatch{}, &ImportMark{}, &ImportEdit{},
 	}
 }

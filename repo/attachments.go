@@ -79,5 +79,5 @@ func (r *Attachments) ListAttachments(ctx context.Context, msgID, attachmentType
 
 // DeleteAttachment deletes one attachment.
 func (r *Attachments) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	return r.s.deleteOne(ctx, "delete attachment", "attachment", attachmentID, "DELETE FROM message_attachments WHERE attachment_id = ?")
+	return r.s.deleteOne(ctx, "delete attachment", "attachment", attachmentID, "message_attachments")
 }

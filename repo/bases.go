@@ -187,6 +187,9 @@ func (r *Knowledge) UpdateBase(ctx context.Context, id string, u BaseUpdate) (mo
 	var b models.KnowledgeBase
 	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
 		if len(set) > 0 {
+			if err := r.s.noteEdit(ctx, db, "knowledge_bases", "id = ?", id); err != nil {
+				return err
+			}
 			if err := db.Model(&models.KnowledgeBase{}).Where("id = ?", id).Updates(set).Error; err != nil {
 				return named(err, "knowledge base", id)
 			}
@@ -207,7 +210,7 @@ func (r *Knowledge) DeleteBase(ctx context.Context, id string) error {
 	if err := r.s.eng().Vectors(); err != nil {
 		return wrap(op, err)
 	}
-	return r.s.deleteOne(ctx, op, "knowledge base", id, "DELETE FROM knowledge_bases WHERE id = ?")
+	return r.s.deleteOne(ctx, op, "knowledge base", id, "knowledge_bases")
 }
 
 // DestroyKnowledge deletes every knowledge base with all that is in them, and returns how many
@@ -217,7 +220,7 @@ func (r *Knowledge) DestroyKnowledge(ctx context.Context) (int64, error) {
 	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
-	return r.s.deleteMany(ctx, op, "DELETE FROM knowledge_bases")
+	return r.s.deleteMany(ctx, op, "knowledge_bases", "1 = 1")
 }
 
 func (r *Knowledge) reader(ctx context.Context) (*gorm.DB, error) {

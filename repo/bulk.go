@@ -15,10 +15,14 @@ import (
 // Bulk stores rows as fast as the engine can and exactly as given: no defaults, no updated_at that
 // moves, order_seq as it is. The text index is kept in step. It is what an import writes through.
 // Calls belong inside Batch; each stores all of its rows or none.
-type Bulk struct{ s *Store }
+type Bulk struct {
+	s *Store
+	// noText leaves the text index to IndexText.
+	noText bool
+}
 
 // NewBulk returns the bulk loader of s.
-func NewBulk(s *Store) *Bulk { return &Bulk{s} }
+func NewBulk(s *Store) *Bulk { return &Bulk{s: s} }
 
 // Batch runs f in one transaction.
 func (b *Bulk) Batch(ctx context.Context, f func(ctx context.Context) error) error {
@@ -36,6 +40,9 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 		if err := t.check(&rows[i]); err != nil {
 			return wrap(op, err)
 		}
+	}
+	if b.noText {
+		t.terms = ""
 	}
 	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return t.write(ctx, b.s, db, rows) })
 }
@@ -194,7 +201,7 @@ func (b *Bulk) InsertChunks(ctx context.Context, rows []models.KnowledgeChunk) e
 
 // InsertVectors stores vectors; one whose id is known is replaced.
 func (b *Bulk) InsertVectors(ctx context.Context, rows []models.KnowledgeVector) error {
-	_, err := NewKnowledge(b.s).UpsertVectors(ctx, rows)
+	_, err := NewKnowledge(b.s).upsert(ctx, "load vectors", rows, false)
 	return err
 }
 

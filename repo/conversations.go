@@ -141,6 +141,9 @@ func (r *Conversations) update(ctx context.Context, db *gorm.DB, convID string, 
 	if err := checkText(field{"conv_id", convID}); err != nil {
 		return err
 	}
+	if err := r.s.noteEdit(ctx, db, "conversations", "conv_id = ?", convID); err != nil {
+		return err
+	}
 	res := db.Model(&models.Conversation{}).Where("conv_id = ?", convID).Updates(set)
 	if res.Error != nil {
 		return named(res.Error, "conversation", convID)
@@ -180,12 +183,13 @@ func (r *Conversations) PinConversation(ctx context.Context, convID string, pinn
 
 // DeleteConversation deletes a conversation with its messages and their attachments.
 func (r *Conversations) DeleteConversation(ctx context.Context, convID string) error {
-	return r.s.deleteOne(ctx, "delete conversation", "conversation", convID, "DELETE FROM conversations WHERE conv_id = ?")
+	return r.s.deleteOne(ctx, "delete conversation", "conversation", convID, "conversations")
 }
 
-func (s *Store) deleteOne(ctx context.Context, op, what, id, query string) error {
+// deleteOne deletes the row of a table that has a key, with what belongs to it.
+func (s *Store) deleteOne(ctx context.Context, op, what, id, table string) error {
 	return s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
-		n, err := engine.Exec(ctx, db, query, id)
+		n, err := s.deleteRows(ctx, db, table, keysOf[table].key+" = ?", id)
 		if err == nil && n == 0 {
 			err = ErrNotFound
 		}

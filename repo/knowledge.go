@@ -126,6 +126,9 @@ func (r *Knowledge) UpdateFile(ctx context.Context, id string, u FileUpdate) (mo
 		if err := checkFile(&f); err != nil {
 			return err
 		}
+		if err := r.s.noteEdit(ctx, db, "knowledge_files", "id = ?", id); err != nil {
+			return err
+		}
 		return db.Save(&f).Error
 	})
 	if err != nil {
@@ -190,7 +193,7 @@ func (r *Knowledge) DeleteFile(ctx context.Context, id string) error {
 	if err := r.s.eng().Vectors(); err != nil {
 		return wrap(op, err)
 	}
-	return r.s.deleteOne(ctx, op, "file", id, "DELETE FROM knowledge_files WHERE id = ?")
+	return r.s.deleteOne(ctx, op, "file", id, "knowledge_files")
 }
 
 // where collects conditions on columns of this program's choosing.
@@ -282,6 +285,9 @@ func (r *Knowledge) UpdateChunkStatus(ctx context.Context, id string, status mod
 		return wrap(op, err)
 	}
 	return r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+		if err := r.s.noteEdit(ctx, db, "knowledge_chunks", "id = ?", id); err != nil {
+			return err
+		}
 		n, err := engine.Exec(ctx, db, "UPDATE knowledge_chunks SET status = ?, error = ? WHERE id = ?", string(status), errText, id)
 		if err == nil && n == 0 {
 			err = ErrNotFound
@@ -327,7 +333,7 @@ func (r *Knowledge) DeleteChunksByFile(ctx context.Context, fileID string) (int6
 	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
-	return r.s.deleteMany(ctx, op, "DELETE FROM knowledge_chunks WHERE file_id = ?", fileID)
+	return r.s.deleteMany(ctx, op, "knowledge_chunks", "file_id = ?", fileID)
 }
 
 // Tasks counts the files and chunks that changed state.
@@ -338,26 +344,33 @@ type Tasks struct {
 
 // PauseRunningTasks sets every file and chunk that is pending or processing to paused.
 func (r *Knowledge) PauseRunningTasks(ctx context.Context) (Tasks, error) {
-	return r.setTasks(ctx, "pause running tasks", "status = 'paused' WHERE status IN ('pending', 'processing')")
+	return r.setTasks(ctx, "pause running tasks", "paused", "status IN ('pending', 'processing')")
 }
 
 // ResumePausedTasks sets every paused file and chunk to processing, for the host to take up again.
 func (r *Knowledge) ResumePausedTasks(ctx context.Context) (Tasks, error) {
-	return r.setTasks(ctx, "resume paused tasks", "status = 'processing' WHERE status = 'paused'")
+	return r.setTasks(ctx, "resume paused tasks", "processing", "status = 'paused'")
 }
 
-func (r *Knowledge) setTasks(ctx context.Context, op, set string) (Tasks, error) {
+func (r *Knowledge) setTasks(ctx context.Context, op, status, where string) (Tasks, error) {
 	var t Tasks
 	if err := r.s.eng().Vectors(); err != nil {
 		return t, wrap(op, err)
 	}
 	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
-		var err error
-		if t.Files, err = engine.Exec(ctx, db, "UPDATE knowledge_files SET "+set); err != nil {
-			return err
+		for _, c := range []struct {
+			table string
+			n     *int64
+		}{{"knowledge_files", &t.Files}, {"knowledge_chunks", &t.Chunks}} {
+			if err := r.s.noteEdit(ctx, db, c.table, where); err != nil {
+				return err
+			}
+			var err error
+			if *c.n, err = engine.Exec(ctx, db, "UPDATE "+c.table+" SET status = ? WHERE "+where, status); err != nil {
+				return err
+			}
 		}
-		t.Chunks, err = engine.Exec(ctx, db, "UPDATE knowledge_chunks SET "+set)
-		return err
+		return nil
 	})
 	if err != nil {
 		return Tasks{}, err

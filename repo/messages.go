@@ -216,6 +216,9 @@ func (r *Messages) UpdateMessage(ctx context.Context, msgID string, u MessageUpd
 	var m models.Message
 	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
 		if len(set) > 0 {
+			if err := r.s.noteEdit(ctx, db, "messages", "msg_id = ?", msgID); err != nil {
+				return err
+			}
 			if err := db.Model(&models.Message{}).Where("msg_id = ?", msgID).Updates(set).Error; err != nil {
 				return named(err, "message", msgID)
 			}
@@ -246,6 +249,9 @@ func (r *Messages) UpdateMessageParent(ctx context.Context, msgID, parentID stri
 		return wrap(op, err)
 	}
 	return r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+		if err := r.s.noteEdit(ctx, db, "messages", "msg_id = ?", msgID); err != nil {
+			return err
+		}
 		n, err := engine.Exec(ctx, db, "UPDATE messages SET parent_id = ? WHERE msg_id = ?", parentID, msgID)
 		if err == nil && n == 0 {
 			err = ErrNotFound
@@ -260,29 +266,37 @@ func (r *Messages) UpdateMessageParent(ctx context.Context, msgID, parentID stri
 // DeleteMessage deletes a message with its attachments. Messages that answer it keep their
 // parent_id.
 func (r *Messages) DeleteMessage(ctx context.Context, msgID string) error {
-	return r.s.deleteOne(ctx, "delete message", "message", msgID, "DELETE FROM messages WHERE msg_id = ?")
+	return r.s.deleteOne(ctx, "delete message", "message", msgID, "messages")
 }
 
 // DeleteConversationMessages deletes all messages of a conversation and returns how many there
 // were.
 func (r *Messages) DeleteConversationMessages(ctx context.Context, convID string) (int64, error) {
-	return r.s.deleteMany(ctx, "delete messages of conversation", "DELETE FROM messages WHERE conversation_id = ?", convID)
+	return r.s.deleteMany(ctx, "delete messages of conversation", "messages", "conversation_id = ?", convID)
 }
 
 // DeleteAllMessages deletes every message; the conversations stay. It returns how many there were.
 func (r *Messages) DeleteAllMessages(ctx context.Context) (int64, error) {
-	return r.s.deleteMany(ctx, "delete all messages", "DELETE FROM messages")
+	return r.s.deleteMany(ctx, "delete all messages", "messages", "1 = 1")
 }
 
-func (s *Store) deleteMany(ctx context.Context, op, query string, args ...any) (n int64, err error) {
+// deleteMany deletes the rows of a table that a condition selects, with what belongs to them.
+func (s *Store) deleteMany(ctx context.Context, op, table, where string, args ...any) (n int64, err error) {
 	err = s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
-		n, err = engine.Exec(ctx, db, query, args...)
+		n, err = s.deleteRows(ctx, db, table, where, args...)
 		return err
 	})
 	if err != nil {
 		return 0, err
 	}
 	return n, nil
+}
+
+func (s *Store) deleteRows(ctx context.Context, db *gorm.DB, table, where string, args ...any) (int64, error) {
+	if err := s.noteDelete(ctx, db, table, where, args...); err != nil {
+		return 0, err
+	}
+	return engine.Exec(ctx, db, "DELETE FROM "+table+" WHERE "+where, args...)
 }
 
 // MessageThread is a message with its variants: the other answers to the same parent.

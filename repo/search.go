@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 
+	"gorm.io/gorm"
+
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/internal/text"
 	"github.com/talkbase/talkbase/models"
@@ -189,11 +191,7 @@ func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query
 // for rows that plain SQL inserted. It returns how many rows it indexed.
 func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	var total int64
-	for _, t := range []struct{ terms, query string }{
-		{termsOfTitles, "SELECT id, title FROM conversations WHERE id > ? ORDER BY id LIMIT ?"},
-		{termsOfMessages, "SELECT id, content FROM messages WHERE id > ? ORDER BY id LIMIT ?"},
-		{termsOfChunks, "SELECT seq, content FROM knowledge_chunks WHERE seq > ? ORDER BY seq LIMIT ?"},
-	} {
+	for _, t := range textSources {
 		n, err := r.rebuild(ctx, t.terms, t.query)
 		total += n
 		if err != nil {
@@ -206,38 +204,44 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 const rebuildBatch = 500
 
 func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
-	type row struct {
-		id   int64
-		text string
-	}
 	var after int64
 	for {
 		var n int
 		err := r.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error {
-			rows, err := engine.Collect(ctx, tx.db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, query, after, rebuildBatch)
-			if err != nil {
-				return err
+			last, rows, err := r.s.indexText(ctx, tx.db, terms, query, after)
+			if err == nil {
+				after, n = last, rows
 			}
-			docs := make([]engine.TermDoc, len(rows))
-			for i, v := range rows {
-				if terms == termsOfMessages {
-					v.text = text.Words(v.text)
-				}
-				docs[i] = engine.TermDoc{ID: v.id, Doc: text.Doc(v.text)}
-			}
-			n = len(rows)
-			if n == 0 {
-				return nil
-			}
-			if err := r.s.eng().DeleteTerms(ctx, tx.db, terms, rows[0].id, rows[n-1].id); err != nil {
-				return err
-			}
-			after = rows[n-1].id
-			return r.s.addTerms(ctx, tx.db, terms, docs...)
+			return err
 		})
 		if err != nil || n == 0 {
 			return total, err
 		}
 		total += int64(n)
 	}
+}
+
+// indexText indexes the next rows after an integer key anew and returns the last key and how many
+// there were.
+func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
+	type row struct {
+		id   int64
+		text string
+	}
+	rows, err := engine.Collect(ctx, db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, query, after, rebuildBatch)
+	if err != nil || len(rows) == 0 {
+		return after, 0, err
+	}
+	docs := make([]engine.TermDoc, len(rows))
+	for i, v := range rows {
+		if terms == termsOfMessages {
+			v.text = text.Words(v.text)
+		}
+		docs[i] = engine.TermDoc{ID: v.id, Doc: text.Doc(v.text)}
+	}
+	last = rows[len(rows)-1].id
+	if err := s.eng().DeleteTerms(ctx, db, terms, rows[0].id, last); err != nil {
+		return after, 0, err
+	}
+	return last, len(rows), s.addTerms(ctx, db, terms, docs...)
 }

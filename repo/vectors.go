@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -21,7 +23,11 @@ const vectorBatch = 5000
 // infinity, or of zeros in a base with the cosine metric, ErrInvalid, an unknown file or chunk
 // ErrReference. It returns how many vectors it stored.
 func (r *Knowledge) UpsertVectors(ctx context.Context, vectors []models.KnowledgeVector) (int64, error) {
-	const op = "upsert vectors"
+	return r.upsert(ctx, "upsert vectors", vectors, true)
+}
+
+// upsert is UpsertVectors; note says whether those that are replaced are noted as edited.
+func (r *Knowledge) upsert(ctx context.Context, op string, vectors []models.KnowledgeVector, note bool) (int64, error) {
 	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
@@ -36,6 +42,11 @@ func (r *Knowledge) UpsertVectors(ctx context.Context, vectors []models.Knowledg
 		if err := r.completeVectors(ctx, db, rows); err != nil {
 			return err
 		}
+		if note {
+			if err := r.noteVectors(ctx, db, rows); err != nil {
+				return err
+			}
+		}
 		for from := 0; from < len(rows); from += vectorBatch {
 			if err := r.s.eng().UpsertVectors(ctx, db, rows[from:min(from+vectorBatch, len(rows))]); err != nil {
 				return err
@@ -47,6 +58,21 @@ func (r *Knowledge) UpsertVectors(ctx context.Context, vectors []models.Knowledg
 		return 0, err
 	}
 	return int64(len(rows)), nil
+}
+
+// noteVectors notes the vectors that are about to be replaced.
+func (r *Knowledge) noteVectors(ctx context.Context, db *gorm.DB, rows []models.KnowledgeVector) error {
+	for part := range slices.Chunk(rows, keysPerQuery) {
+		ids := make([]any, len(part))
+		for i := range part {
+			ids[i] = part[i].ID
+		}
+		where := "id IN (?" + strings.Repeat(",?", len(ids)-1) + ")"
+		if err := r.s.noteEdit(ctx, db, "knowledge_vectors", where, ids...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // uniqueVectors copies the vectors' rows, keeping the last of those that share an id.
@@ -115,7 +141,7 @@ func (r *Knowledge) DeleteVectorsByFile(ctx context.Context, fileID string) (int
 	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
-	return r.s.deleteMany(ctx, op, "DELETE FROM knowledge_vectors WHERE file_id = ?", fileID)
+	return r.s.deleteMany(ctx, op, "knowledge_vectors", "file_id = ?", fileID)
 }
 
 // SimilarityQuery asks for the chunks whose vectors are nearest to a vector.

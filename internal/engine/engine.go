@@ -112,6 +112,10 @@ type Engine interface {
 	// CreateIndex creates one index if it is missing, without blocking writers where the engine can.
 	// It reports whether it was created.
 	CreateIndex(ctx context.Context, ix IndexSpec) (bool, error)
+	// DropIndexes drops the indexes of the schema's tables that no key and no import needs, inside tx,
+	// and returns them. RestoreIndex makes one again unless it is there.
+	DropIndexes(ctx context.Context, tx *gorm.DB) ([]DroppedIndex, error)
+	RestoreIndex(ctx context.Context, tx *gorm.DB, ix DroppedIndex) error
 	// VectorIndex describes the index that speeds up similarity queries on base; without a name there
 	// is none, and why says why, if it is worth saying.
 	VectorIndex(base models.KnowledgeBase, kind string, rows int64) (ix IndexSpec, why string)
@@ -199,6 +203,13 @@ type IndexSpec struct {
 	Table  string
 	Method string // "" or USING clause's method
 	Body   string // "(a, b DESC)" and what follows it
+}
+
+// DroppedIndex is an index that was dropped for the time of a load.
+type DroppedIndex struct {
+	Name string `json:"name"`
+	// SQL creates it.
+	SQL string `json:"sql"`
 }
 
 // Tx is one transaction on its own connection.

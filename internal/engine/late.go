@@ -52,5 +52,9 @@ func (u unready) Goose() (Migrations, error)                      { return Migra
 func (u unready) CreateIndex(context.Context, IndexSpec) (bool, error) {
 	return false, u.err
 }
-func (u unready) Snapshot(context.Context, string) error { return u.err }
-func (unready) Close() error                             { return nil }
+func (u unready) DropIndexes(context.Context, *gorm.DB) ([]DroppedIndex, error) {
+	return nil, u.err
+}
+func (u unready) RestoreIndex(context.Context, *gorm.DB, DroppedIndex) error { return u.err }
+func (u unready) Snapshot(context.Context, string) error                     { return u.err }
+func (unready) Close() error                                                 { return nil }

@@ -11,6 +11,7 @@ var ourTables = []string{
 	"conversations", "messages", "message_attachments",
 	"knowledge_bases", "knowledge_files", "knowledge_chunks", "knowledge_vectors",
 	"talkbase_meta",
+	"talkbase_import_runs", "talkbase_import_sources", "talkbase_import_batches", "talkbase_import_marks", "talkbase_import_edits",
 	"conversation_terms", "message_terms", "chunk_terms",
 }
 

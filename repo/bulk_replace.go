@@ -1,0 +1,167 @@
+package repo
+
+import (
+	"context"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"github.com/talkbase/talkbase/internal/engine"
+	"github.com/talkbase/talkbase/internal/text"
+	"github.com/talkbase/talkbase/models"
+)
+
+// WithoutText returns a loader that leaves the text index alone. IndexText makes it up.
+func (b *Bulk) WithoutText() *Bulk { return &Bulk{s: b.s, noText: true} }
+
+// replace overwrites rows that exist, found by the first of their columns, exactly as given.
+func replace[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T) error {
+	set := strings.Join(t.columns[1:], " = ?, ") + " = ?"
+	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+		var docs []engine.TermDoc
+		for i := range in {
+			row := in[i]
+			if err := t.check(&row); err != nil {
+				return err
+			}
+			values := t.values(&row)
+			if t.key != "" {
+				values = values[1:]
+			}
+			key := values[0]
+			n, err := engine.Exec(ctx, db, "UPDATE "+t.table+" SET "+set+" WHERE "+t.columns[0]+" = ?", append(values[1:], key)...)
+			if err == nil && n == 0 {
+				err = ErrNotFound
+			}
+			if err != nil {
+				return err
+			}
+			if t.terms == "" || b.noText {
+				continue
+			}
+			id, err := engine.One(ctx, db, engine.Value[int64], "SELECT "+t.key+" FROM "+t.table+" WHERE "+t.columns[0]+" = ?", key)
+			if err != nil {
+				return err
+			}
+			t.setID(&row, id)
+			docs = append(docs, t.doc(&row))
+		}
+		if len(docs) == 0 {
+			return nil
+		}
+		return b.s.addTerms(ctx, db, t.terms, docs...)
+	})
+}
+
+// ReplaceConversations overwrites conversations that exist.
+func (b *Bulk) ReplaceConversations(ctx context.Context, rows []models.Conversation) error {
+	return replace(ctx, b, "replace conversations", loadConversations, rows)
+}
+
+// ReplaceMessages overwrites messages that exist.
+func (b *Bulk) ReplaceMessages(ctx context.Context, rows []models.Message) error {
+	return replace(ctx, b, "replace messages", loadMessages, rows)
+}
+
+// ReplaceAttachments overwrites attachments that exist.
+func (b *Bulk) ReplaceAttachments(ctx context.Context, rows []models.MessageAttachment) error {
+	return replace(ctx, b, "replace attachments", loadAttachments, rows)
+}
+
+// ReplaceFiles overwrites files that exist.
+func (b *Bulk) ReplaceFiles(ctx context.Context, rows []models.KnowledgeFile) error {
+	return replace(ctx, b, "replace files", loadFiles, rows)
+}
+
+// ReplaceChunks overwrites chunks that exist.
+func (b *Bulk) ReplaceChunks(ctx context.Context, rows []models.KnowledgeChunk) error {
+	return replace(ctx, b, "replace chunks", loadChunks, rows)
+}
+
+// ReplaceBases overwrites the names, models and settings of knowledge bases that exist. Dimensions
+// and metric belong to the vectors and stay.
+func (b *Bulk) ReplaceBases(ctx context.Context, rows []models.KnowledgeBase) error {
+	return b.s.write(ctx, "replace knowledge bases", func(ctx context.Context, db *gorm.DB) error {
+		for i := range rows {
+			r := rows[i]
+			n, err := engine.Exec(ctx, db, "UPDATE knowledge_bases SET name = ?, embedding_model = ?, settings = ? WHERE id = ?",
+				r.Name, r.EmbeddingModel, r.Settings.String(), r.ID)
+			if err == nil && n == 0 {
+				err = ErrNotFound
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// textSources are the tables whose text is indexed: the terms table, and how rows after an integer
+// key are read.
+var textSources = []struct{ table, terms, query string }{
+	{"conversations", termsOfTitles, "SELECT id, title FROM conversations WHERE id > ? ORDER BY id LIMIT ?"},
+	{"messages", termsOfMessages, "SELECT id, content FROM messages WHERE id > ? ORDER BY id LIMIT ?"},
+	{"knowledge_chunks", termsOfChunks, "SELECT seq, content FROM knowledge_chunks WHERE seq > ? ORDER BY seq LIMIT ?"},
+}
+
+// IndexText indexes the text of the next rows of conversations, messages or knowledge_chunks after an
+// integer key, anew where they were indexed already. It returns the last key, and how many rows there
+// were: none at the end.
+func (b *Bulk) IndexText(ctx context.Context, table string, after int64) (last int64, n int, err error) {
+	for _, t := range textSources {
+		if t.table != table {
+			continue
+		}
+		err = b.s.write(ctx, "index text", func(ctx context.Context, db *gorm.DB) error {
+			last, n, err = b.s.indexText(ctx, db, t.terms, t.query, after)
+			return err
+		})
+	}
+	return last, n, err
+}
+
+// TextMissing counts, by table, the rows whose text is not indexed.
+func (b *Bulk) TextMissing(ctx context.Context) (map[string]int64, error) {
+	const op = "check text index"
+	db, err := b.s.reader(ctx)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	out := map[string]int64{}
+	for _, t := range textSources {
+		n, err := engine.One(ctx, db, engine.Value[int64], "SELECT count(*) FROM "+t.table+" r WHERE NOT EXISTS (SELECT 1 FROM "+t.terms+" t WHERE t."+b.s.eng().MatchTerms(t.terms, text.Query{}).Key+" = r."+keysOf[t.table].number+")")
+		if err != nil {
+			return nil, wrap(op, err)
+		}
+		if n > 0 {
+			out[t.table] = n
+		}
+	}
+	return out, nil
+}
+
+// DroppedIndex is an index that was dropped for the time of a load, with the SQL that makes it.
+type DroppedIndex = engine.DroppedIndex
+
+// DropIndexes drops the indexes of the tables that hold a host's rows, apart from those that keep keys
+// unique, and returns them.
+func (b *Bulk) DropIndexes(ctx context.Context) (dropped []DroppedIndex, err error) {
+	err = b.s.write(ctx, "drop indexes", func(ctx context.Context, db *gorm.DB) error {
+		dropped, err = b.s.eng().DropIndexes(ctx, db)
+		return err
+	})
+	return dropped, err
+}
+
+// RestoreIndex makes an index that DropIndexes dropped, unless it is there.
+func (b *Bulk) RestoreIndex(ctx context.Context, ix DroppedIndex) error {
+	return b.s.write(ctx, "restore index", func(ctx context.Context, db *gorm.DB) error {
+		return b.s.eng().RestoreIndex(ctx, db, ix)
+	})
+}
+
+// Snapshot writes a consistent copy of an SQLite database to path; elsewhere it is ErrUnsupported.
+func (b *Bulk) Snapshot(ctx context.Context, path string) error {
+	return wrap("snapshot", b.s.eng().Snapshot(ctx, path))
+}
