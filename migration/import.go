@@ -327,7 +327,9 @@ func (i *importer) backup(ctx context.Context) error {
 			if i.recorded {
 				return nil
 			}
-			return os.RemoveAll(dir)
+			err := os.RemoveAll(dir)
+			_ = os.Remove(filepath.Dir(dir)) // the folder of all backups, when it holds no other
+			return err
 		})
 		if manifest, err = i.makeBackup(ctx, dir); err != nil {
 			return err

@@ -49,9 +49,10 @@ func TestAnInterruptedImportEndsInOrderAndCanBeRepeated(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewReader(stderr)
-	first, err := lines.ReadString('\n')
-	if err != nil || !strings.HasPrefix(first, "chat.db: conversations ") {
-		t.Fatalf("progress: got %q and %v, want the conversations", first, err)
+	for line := ""; !strings.HasPrefix(line, "chat.db: conversations "); {
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatalf("progress: got %q and %v, want the conversations", line, err)
+		}
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
