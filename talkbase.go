@@ -104,12 +104,5 @@ func (db *DB) Ready(ctx context.Context) error {
 	return engine.Wrap("ready", err)
 }
 
-// Import copies DeepChat's older files into the database; migration.Import documents what it
-// guarantees. Reading knowledge files needs the DuckDB reader: import _
-// "github.com/talkbase/talkbase/migration/duckdb".
-func (db *DB) Import(ctx context.Context, opts migration.ImportOptions) (*migration.ImportReport, error) {
-	return migration.Import(ctx, db.Bulk(), opts)
-}
-
 // Bulk returns the loader that an import writes through.
 func (db *DB) Bulk() *repo.Bulk { return repo.NewBulk(db.store) }

@@ -2,10 +2,14 @@ package migration
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/talkbase/talkbase/models"
 )
 
 // fromStart comes before every row: a rowid can be negative.
@@ -17,9 +21,16 @@ type stream[T any] struct {
 	source SourceTable
 	// target is the table's name there.
 	target string
-	// prepare transforms a page of rows; it asks the source, not the target.
+	// canonical appends a row's canonical form.
+	canonical func(row *T, b []byte) []byte
+	// prepare transforms a page of rows. It asks the source, not the target, unless serial is set, and
+	// runs while an earlier page is being stored.
 	prepare func(ctx context.Context, rows []SourceRow) ([]transformed[T], error)
-	// existing looks up rows of the target by key.
+	serial  bool
+	// again has rows that an earlier attempt at the import stored looked up, so that done is told of
+	// them.
+	again bool
+	// existing looks up rows of the target by key. Without it every row is rejected by prepare.
 	existing func(ctx context.Context, ids []string) (map[string]T, error)
 	// same compares what is there with what is to be written.
 	same func(have, want *T) bool
@@ -28,8 +39,11 @@ type stream[T any] struct {
 	link func(ctx context.Context, rows []*transformed[T]) error
 	// begin is called before each attempt at a batch; it may be nil.
 	begin func()
-	// insert stores rows.
-	insert func(ctx context.Context, rows []T) error
+	// insert stores rows; replace overwrites rows that are there.
+	insert  func(ctx context.Context, rows []T) error
+	replace func(ctx context.Context, rows []T) error
+	// made returns the conversations that the batch made for orphans; it may be nil.
+	made func() []models.Conversation
 	// done is told of a batch after it is stored; it may be nil.
 	done func(ctx context.Context, rows []settled[T]) error
 }
@@ -47,79 +61,186 @@ const (
 type settled[T any] struct {
 	transformed[T]
 	verdict verdict
+	// there is the row of the target that was found under the key: the same, or one that was replaced.
+	there *T
 }
 
-// run streams the table. It adds to the counts only what is stored.
+// transformable reports whether the row could be made into a row of the target, whatever became of
+// it there.
+func (o *settled[T]) transformable() bool { return o.hash != (rowHash{}) }
+
+// page is a part of a table on its way to the target.
+type page[T any] struct {
+	rows []transformed[T]
+	// stored says that an earlier attempt at the import stored it.
+	stored bool
+	bytes  int64
+	err    error
+}
+
+// run streams the table from its checkpoint on. One goroutine reads and transforms while this one
+// stores.
 func (s *stream[T]) run(ctx context.Context) error {
+	s.job.state.table(s.target)
+	s.job.sync()
+	if s.serial || s.job.opts.Width <= 1 {
+		return s.finish(ctx, s.read(ctx, func(p page[T]) error { return s.take(ctx, p) }))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pages := make(chan page[T], s.job.opts.Width-1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(pages)
+		send := func(p page[T]) error {
+			select {
+			case pages <- p:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err := s.read(ctx, func(p page[T]) error {
+			if err := s.job.memory.Acquire(ctx, s.job.weight(p.bytes)); err != nil {
+				return err
+			}
+			return send(p)
+		}); err != nil {
+			_ = send(page[T]{err: err})
+		}
+	}()
+	var err error
+	for p := range pages {
+		if err == nil {
+			if err = p.err; err == nil {
+				err = s.take(ctx, p)
+			}
+			if err != nil {
+				cancel()
+			}
+		}
+		if p.err == nil {
+			s.job.memory.Release(s.job.weight(p.bytes))
+		}
+	}
+	<-done
+	return s.finish(ctx, err)
+}
+
+// finish checks that the table gave as many rows as it says it has.
+func (s *stream[T]) finish(ctx context.Context, err error) error {
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	if read := s.job.state.Tables[s.source.Name].Read; read < s.source.Rows {
+		return s.job.short(s.source, read)
+	}
+	return nil
+}
+
+// take stores a page, or looks up one that is stored.
+func (s *stream[T]) take(ctx context.Context, p page[T]) error {
+	if p.stored {
+		return s.lookUp(ctx, p.rows)
+	}
+	if err := s.store(ctx, p.rows); err != nil {
+		return err
+	}
+	s.job.progress(s.target, s.job.state.Tables[s.source.Name].Read, s.source.Rows)
+	return nil
+}
+
+// read reads and transforms the rows after the checkpoint, and those before it if they are needed
+// again, page by page.
+func (s *stream[T]) read(ctx context.Context, give func(page[T]) error) error {
 	opts := s.job.opts
-	var page []SourceRow
+	checkpoint, from := int64(fromStart), int64(fromStart)
+	if at, ok := s.job.state.Tables[s.source.Name]; ok && at.Read > 0 {
+		checkpoint = at.After
+		if !s.again {
+			from = checkpoint
+		}
+	}
+	var rows []SourceRow
 	var bytes int
-	var read int64
 	flush := func() error {
-		if len(page) == 0 {
+		if len(rows) == 0 {
 			return nil
 		}
-		rows, err := s.prepare(ctx, page)
-		if err != nil {
+		p := page[T]{stored: rows[0].RowID <= checkpoint, bytes: int64(bytes)}
+		var err error
+		if p.rows, err = s.prepare(ctx, rows); err != nil {
 			return err
 		}
-		if err := s.store(ctx, rows); err != nil {
-			return err
-		}
-		read += int64(len(page))
-		clear(page)
-		page, bytes = page[:0], 0
-		if opts.Progress != nil {
-			opts.Progress(Progress{Source: s.job.report.Path, Table: s.target, Done: read, Total: s.source.Rows})
-		}
-		return nil
+		s.hash(p.rows)
+		rows, bytes = nil, 0
+		return give(p)
 	}
-	s.job.report.Table(s.target)
-	for row, err := range s.job.src.Rows(ctx, s.source.Name, fromStart) {
+	for row, err := range s.job.src.Rows(ctx, s.source.Name, from) {
 		if err != nil {
-			return err
+			return errors.Join(flush(), err)
 		}
-		page = append(page, row)
+		if len(rows) > 0 && rows[0].RowID <= checkpoint && row.RowID > checkpoint {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		rows = append(rows, row)
 		bytes += rowSize(row)
-		if len(page) < opts.BatchRows && bytes < opts.BatchBytes {
+		if len(rows) < opts.BatchRows && bytes < opts.BatchBytes {
 			continue
 		}
 		if err := flush(); err != nil {
 			return err
 		}
 	}
-	if err := flush(); err != nil {
-		return err
+	return flush()
+}
+
+func (s *stream[T]) hash(rows []transformed[T]) {
+	var buf []byte
+	for i := range rows {
+		if rows[i].reject == "" && s.canonical != nil {
+			buf = s.canonical(&rows[i].row, buf[:0])
+			rows[i].hash = sha256.Sum256(buf)
+		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if read < s.source.Rows {
-		return s.job.short(s.source, read)
-	}
-	return nil
 }
 
 // store writes rows in one transaction. When the target refuses some of them it goes on with
 // halves, until those at fault stand alone and are rejected.
 func (s *stream[T]) store(ctx context.Context, rows []transformed[T]) error {
 	var out []settled[T]
-	err := s.job.target.Batch(ctx, func(ctx context.Context) (err error) {
-		out, err = s.attempt(ctx, rows)
-		return err
-	})
-	switch {
-	case err == nil:
-		return s.account(ctx, out)
-	case ctx.Err() != nil || !s.job.target.Refused(err):
-		return &targetError{fmt.Errorf("migration: %s: writing %s: %w", s.job.report.Path, s.target, err)}
-	case len(rows) == 1:
-		if s.begin != nil {
-			s.begin()
-		}
+	var next sourceProgress
+	batch := func(ctx context.Context, attempt func(ctx context.Context) ([]settled[T], error)) error {
+		return s.job.target.Batch(ctx, func(ctx context.Context) (err error) {
+			if out, err = attempt(ctx); err != nil {
+				return err
+			}
+			next, err = s.record(ctx, out)
+			return err
+		})
+	}
+	err := batch(ctx, func(ctx context.Context) ([]settled[T], error) { return s.attempt(ctx, rows) })
+	if err != nil && ctx.Err() == nil && s.job.target.Refused(err) && len(rows) == 1 {
 		r := rows[0]
 		r.reject, r.detail = ReasonRefused, err.Error()
-		return s.account(ctx, []settled[T]{{transformed: r, verdict: rejected}})
+		err = batch(ctx, func(context.Context) ([]settled[T], error) {
+			if s.begin != nil {
+				s.begin()
+			}
+			return []settled[T]{{transformed: r, verdict: rejected}}, nil
+		})
+	}
+	switch {
+	case err == nil:
+		return s.stored(ctx, out, next)
+	case ctx.Err() != nil || !s.job.target.Refused(err) || len(rows) == 1:
+		return &targetError{fmt.Errorf("migration: %s: writing %s: %w", s.job.report.Path, s.target, err)}
 	}
 	half := len(rows) / 2
 	if err := s.store(ctx, rows[:half]); err != nil {
@@ -134,23 +255,9 @@ func (s *stream[T]) attempt(ctx context.Context, rows []transformed[T]) ([]settl
 	if s.begin != nil {
 		s.begin()
 	}
-	out := make([]settled[T], len(rows))
-	ids := make([]string, 0, len(rows))
-	for i, r := range rows {
-		r.notes = slices.Clip(r.notes)
-		out[i] = settled[T]{transformed: r}
-		if r.reject == "" {
-			ids = append(ids, r.key)
-		}
-	}
-	have := map[string]T{}
-	if len(ids) > 0 {
-		slices.Sort(ids)
-		found, err := s.existing(ctx, slices.Compact(ids))
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(have, found)
+	out, have, err := s.meet(ctx, rows)
+	if err != nil {
+		return nil, err
 	}
 	var fresh []*transformed[T]
 	for i := range out {
@@ -163,21 +270,11 @@ func (s *stream[T]) attempt(ctx context.Context, rows []transformed[T]) ([]settl
 			return nil, err
 		}
 	}
-	var insert []T
-	for i := range out {
-		o := &out[i]
-		if o.reject != "" {
-			o.verdict = rejected
-			continue
+	insert, replace := s.judge(out, have)
+	if len(replace) > 0 {
+		if err := s.replace(ctx, replace); err != nil {
+			return nil, err
 		}
-		if there, ok := have[o.key]; ok {
-			if o.verdict = merged; !s.same(&there, &o.row) {
-				o.verdict, o.reject = rejected, ReasonConflict
-			}
-			continue
-		}
-		have[o.key] = o.row // a second row of the same id meets this one
-		insert = append(insert, o.row)
 	}
 	if len(insert) == 0 {
 		return out, nil
@@ -185,30 +282,182 @@ func (s *stream[T]) attempt(ctx context.Context, rows []transformed[T]) ([]settl
 	return out, s.insert(ctx, insert)
 }
 
-// account adds a stored batch to the report.
-func (s *stream[T]) account(ctx context.Context, rows []settled[T]) error {
-	counts := s.job.report.Table(s.target)
+// meet looks up what the target holds under the keys of rows.
+func (s *stream[T]) meet(ctx context.Context, rows []transformed[T]) ([]settled[T], map[string]T, error) {
+	out := make([]settled[T], len(rows))
+	ids := make([]string, 0, len(rows))
+	for i, r := range rows {
+		r.notes = slices.Clip(r.notes)
+		out[i] = settled[T]{transformed: r}
+		if r.reject == "" {
+			ids = append(ids, r.key)
+		}
+	}
+	have := map[string]T{}
+	if len(ids) == 0 {
+		return out, have, nil
+	}
+	slices.Sort(ids)
+	found, err := s.existing(ctx, slices.Compact(ids))
+	if err != nil {
+		return nil, nil, err
+	}
+	maps.Copy(have, found)
+	return out, have, nil
+}
+
+// judge gives each row its verdict and returns those to insert and those to overwrite.
+func (s *stream[T]) judge(out []settled[T], have map[string]T) (insert, replace []T) {
+	fresh := map[string]bool{}
+	for i := range out {
+		o := &out[i]
+		if o.reject != "" {
+			o.verdict = rejected
+			continue
+		}
+		there, ok := have[o.key]
+		switch {
+		case !ok:
+			insert = append(insert, o.row)
+			fresh[o.key] = true
+		case s.same(&there, &o.row):
+			o.verdict, o.there = merged, &there
+			continue
+		case s.job.opts.PreferSource && s.replace != nil && !fresh[o.key]:
+			o.there = &there
+			o.notes.add(ReasonReplaced)
+			replace = append(replace, o.row)
+			fresh[o.key] = true
+		default:
+			o.verdict, o.reject = rejected, ReasonConflict
+			continue
+		}
+		have[o.key] = o.row // a second row of the same id meets this one
+	}
+	return insert, replace
+}
+
+// lookUp tells done what became of rows that are stored.
+func (s *stream[T]) lookUp(ctx context.Context, rows []transformed[T]) error {
+	out, have, err := s.meet(ctx, rows)
+	if err != nil {
+		return &targetError{fmt.Errorf("migration: %s: reading %s: %w", s.job.report.Path, s.target, err)}
+	}
+	for i := range out {
+		o := &out[i]
+		there, ok := have[o.key]
+		switch {
+		case o.reject != "":
+			o.verdict = rejected
+		case ok && s.same(&there, &o.row):
+			o.verdict = merged
+		case ok:
+			o.verdict, o.reject = rejected, ReasonConflict
+		default:
+			o.verdict, o.reject = rejected, ReasonRefused
+		}
+	}
+	if s.done == nil {
+		return nil
+	}
+	return s.done(ctx, out)
+}
+
+// record writes, in the batch's transaction, what became of its rows: the journal, the rejected rows
+// and the checkpoint, which it returns.
+func (s *stream[T]) record(ctx context.Context, rows []settled[T]) (sourceProgress, error) {
+	next := s.job.state.clone()
+	counts := next.table(s.target)
+	var wrote, found []entry
+	var replaced []T
+	var rejects []Reject
 	for _, o := range rows {
 		counts.Read++
+		if o.transformable() {
+			d := next.Transformed[s.target]
+			d.add(o.hash)
+			next.Transformed[s.target] = d
+		}
 		switch o.verdict {
 		case merged:
 			counts.Merged++
+			found = append(found, s.entry(o.key, o.there))
 		case written:
-			counts.Written++
-			if o.notes.changed() {
-				counts.Changed++
-			}
-			for _, r := range o.notes {
-				counts.count(r)
+			counts.written(o.notes)
+			wrote = append(wrote, s.entry(o.key, &o.row))
+			if o.there != nil {
+				replaced = append(replaced, *o.there)
 			}
 		case rejected:
-			err := s.job.rejected(counts, Reject{
-				Path: s.job.report.Path, Table: s.target, SourceTable: s.source.Name, RowID: o.src.RowID,
-				ID: o.key, Reason: o.reject, Detail: o.detail, Columns: s.source.Columns, Values: o.src.Values,
-			})
-			if err != nil {
-				return err
-			}
+			counts.Rejected++
+			counts.count(o.reject)
+			rejects = append(rejects, s.rejected(o))
+		}
+	}
+	made, err := s.recordMade(ctx, &next)
+	if err != nil {
+		return next, err
+	}
+	if err := s.job.journal(ctx, s.target, wrote, found, replaced); err != nil {
+		return next, err
+	}
+	for _, e := range slices.Concat(wrote, found) {
+		next.store(s.target, e.full)
+	}
+	for _, e := range made {
+		next.store(tableConversations, e.full)
+	}
+	if at := next.Tables[s.source.Name]; len(rows) > 0 {
+		next.Tables[s.source.Name] = tableProgress{After: rows[len(rows)-1].src.RowID, Read: at.Read + int64(len(rows))}
+	}
+	if next.Rejects, err = s.job.writeRejects(rejects); err != nil {
+		return next, err
+	}
+	return next, s.job.checkpoint(ctx, next)
+}
+
+// recordMade puts conversations that were made for orphans into the journal.
+func (s *stream[T]) recordMade(ctx context.Context, next *sourceProgress) ([]entry, error) {
+	if s.made == nil {
+		return nil, nil
+	}
+	var out []entry
+	for _, c := range s.made() {
+		out = append(out, conversationEntry(&c))
+	}
+	next.table(tableConversations).Made += int64(len(out))
+	return out, s.job.journal(ctx, tableConversations, out, nil, nil)
+}
+
+func (s *stream[T]) entry(key string, row *T) entry {
+	if c, ok := any(row).(*models.Conversation); ok {
+		return conversationEntry(c)
+	}
+	return newEntry(key, s.canonical(row, nil))
+}
+
+func (s *stream[T]) rejected(o settled[T]) Reject {
+	return Reject{
+		Path: s.job.report.Path, Kind: s.job.report.Kind, Base: s.job.report.Base, Table: s.target, SourceTable: s.source.Name, RowID: o.src.RowID,
+		ID: o.key, Reason: o.reject, Detail: o.detail, Columns: s.source.Columns, Values: o.src.Values,
+	}
+}
+
+// stored takes over the checkpoint of a batch that is stored and tells of it.
+func (s *stream[T]) stored(ctx context.Context, rows []settled[T], next sourceProgress) error {
+	s.job.state = next
+	s.job.sync()
+	for _, o := range rows {
+		if o.verdict != rejected {
+			continue
+		}
+		r := s.rejected(o)
+		s.job.importer.report.reject(r)
+		if s.job.opts.OnReject == nil {
+			continue
+		}
+		if err := s.job.opts.OnReject(r); err != nil {
+			return &targetError{fmt.Errorf("migration: the rejected row %d of %s: %w", r.RowID, r.SourceTable, err)}
 		}
 	}
 	if s.done != nil {

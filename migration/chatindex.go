@@ -21,8 +21,10 @@ type chatIndex struct {
 	// level is the schema version as far as it matters for settings.
 	level int64
 	// ready says that the scratch table of unclean ids is filled.
-	ready    bool
-	smallest *int64
+	ready bool
+	// oddConversations are the conversations whose ids are not what they become, by those.
+	oddConversations map[string]bool
+	smallest         *int64
 }
 
 // recentMessages bounds the message ids held in memory.

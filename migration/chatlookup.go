@@ -46,6 +46,41 @@ func (c *chatIndex) messages(ctx context.Context, ids []string) (map[string]bool
 	return out, c.lookup(ctx, c.scratch, "SELECT id FROM unclean WHERE id IN ", ask, out)
 }
 
+// conversations returns which of the ids are those of conversations in the file.
+func (c *chatIndex) conversations(ctx context.Context, ids []string) (map[string]bool, error) {
+	out := make(map[string]bool, len(ids))
+	if !c.has(tableConversations, "conv_id") {
+		return out, nil
+	}
+	if c.oddConversations == nil {
+		c.oddConversations = map[string]bool{}
+		err := c.each(ctx, "SELECT rowid, +conv_id, +created_at FROM conversations WHERE conv_id IS NULL OR conv_id = '' OR "+uncleanSQL("conv_id"), nil, func(scan func(...any) error) error {
+			var rid int64
+			var raw, created any
+			if err := scan(&rid, &raw, &created); err != nil {
+				return err
+			}
+			id := plainID(raw)
+			if id == "" {
+				id = conversationOriginID(rid, plainID(created))
+			}
+			c.oddConversations[id] = true
+			return nil
+		})
+		if err != nil {
+			return nil, c.source.fault(ctx, err)
+		}
+	}
+	for _, id := range ids {
+		if c.oddConversations[id] {
+			out[id] = true
+		}
+	}
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	return out, c.lookup(ctx, c.source.db, "SELECT +conv_id FROM conversations WHERE conv_id IN ", slices.Compact(ids), out)
+}
+
 func (c *chatIndex) lookup(ctx context.Context, db *sql.DB, query string, ids []string, out map[string]bool) error {
 	for chunk := range slices.Chunk(ids, lookupStep) {
 		args := make([]any, len(chunk))

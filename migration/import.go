@@ -2,110 +2,650 @@ package migration
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/talkbase/talkbase/models"
+	"github.com/talkbase/talkbase/repo"
 )
-
-// Defaults of ImportOptions.
-const (
-	// DefaultBatchRows is how many rows go into one transaction.
-	DefaultBatchRows = 1000
-	// DefaultBatchBytes is how many bytes of rows go into one transaction.
-	DefaultBatchBytes = 8 << 20
-)
-
-// ImportOptions says what to import and how.
-type ImportOptions struct {
-	// Paths are DeepChat user-data folders, chat.db files and knowledge files, in any mix; see
-	// Discover.
-	Paths []string
-	// BatchRows bounds the rows of one transaction; 0 is DefaultBatchRows.
-	BatchRows int
-	// BatchBytes bounds the bytes of the rows of one transaction; 0 is DefaultBatchBytes. A row
-	// that is larger makes a batch of its own.
-	BatchBytes int
-	// MarkPendingAsError marks answers that were interrupted as errors, as DeepChat does when it
-	// starts. By default they stay pending.
-	MarkPendingAsError bool
-	// RecoverOrphans makes a conversation named 'Recovered' for each conversation that is gone
-	// while its messages are still there. By default such messages are rejected.
-	RecoverOrphans bool
-	// WorkDir is where private copies of the files are made, "" for the system's temporary folder.
-	// It needs as much space as the largest of them. The copies are removed.
-	WorkDir string
-	// Progress is called after each batch, from the goroutine that called Import.
-	Progress func(Progress)
-	// OnReject is called for each rejected row, with the whole row, after its batch is stored. An
-	// error ends the import.
-	OnReject func(Reject) error
-}
-
-func (o ImportOptions) withDefaults() ImportOptions {
-	if o.BatchRows <= 0 {
-		o.BatchRows = DefaultBatchRows
-	}
-	if o.BatchBytes <= 0 {
-		o.BatchBytes = DefaultBatchBytes
-	}
-	return o
-}
 
 // Import copies the legacy files at the given paths into target and reports what became of every
 // row.
 //
-// Rows are streamed, so that memory stays bounded whatever the size of the files; each batch is one
-// transaction, parents before children. The files and their folders are only read. Importing again
-// changes nothing: rows that are there with the same content count as merged. A row whose id the
-// target holds with other content is rejected as a conflict, and the target's stays.
+// The files and their folders are only read. All of them are found, copied and opened before anything
+// is written; when one cannot be, nothing is. Rows are streamed, so that memory stays bounded
+// whatever the size of the files; each batch is one transaction, parents before children, and carries
+// the checkpoint from which ImportOptions.Resume goes on. Importing again changes nothing: rows
+// that are there with the same content count as merged. A row whose id the target holds with other
+// content is rejected as a conflict, and the target's stays, unless PreferSource is set. At the end
+// everything that was written is read back and compared.
 //
-// A file that fails (ErrSourceDamaged, ErrSourceLocked, ErrNotLegacy …) ends with what was read
-// so far stored; the other files are still imported. The error then joins those of all files, and the
-// report is returned with it. When the target fails or ctx ends, the import ends. A kind of file
-// without a reader is ErrNoReader before anything is written.
+// The error is a *MigrationError. It wraps ErrSourceDamaged, ErrSourceLocked, ErrNotLegacy, ErrNoReader,
+// ErrSourceChanged, ErrUnfinished, ErrNothingToResume, ErrVerification, repo.ErrTaken, or the target's
+// own errors such as repo.ErrDiskFull. The report is returned with it. A file that turns out to be
+// damaged on the way ends with what was read so far stored; the other files are still imported.
 func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportReport, error) {
-	opts = opts.withDefaults()
-	run, err := uuid.NewV7()
-	if err != nil {
-		return nil, fmt.Errorf("migration: %w", err)
+	i := &importer{real: target, target: target, opts: opts.withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
+	i.memory = semaphore.NewWeighted(i.opts.MemoryLimit)
+	err := i.run(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
 	}
-	report := &ImportReport{Run: run.String(), Sources: []*SourceReport{}}
-	found, err := Discover(ctx, opts.Paths...)
-	if err != nil {
-		return report, err
+	err = errors.Join(err, i.close())
+	i.report.OK = err == nil
+	if err == nil {
+		return i.report, nil
 	}
-	report.Warnings = found.Warnings
-	for _, f := range found.Sources {
-		if _, err := reader(f.Kind, f.Path); err != nil {
-			return report, err
+	failed := &MigrationError{Run: i.row.ID, Phase: i.phase, Recoverable: i.recoverable(err), Err: err}
+	if !i.recorded {
+		failed.Run = ""
+	}
+	if opts.OnError != nil {
+		opts.OnError(failed)
+	}
+	return i.report, failed
+}
+
+// importer is one run of Import.
+type importer struct {
+	// real is the caller's target; target stands for it in a dry run.
+	real, target Target
+	opts         ImportOptions
+	report       *ImportReport
+	memory       *semaphore.Weighted
+	phase        Phase
+	work         string
+	closers      []func() error
+
+	// row is the run as the target keeps it, once it is recorded there.
+	row      models.ImportRun
+	recorded bool
+	later    putOff
+	// seq is the number of the journal's next batch.
+	seq     int64
+	rejects *rejectLog
+	sources []*openSource
+	pace    *pace
+}
+
+// openSource is a source that was found, with its reader and its checkpoint.
+type openSource struct {
+	found       Found
+	fingerprint string
+	// open is where its copy is read from: the backup, or the file itself.
+	open   string
+	source Source
+	dir    string
+	state  sourceProgress
+	report *SourceReport
+}
+
+// putOff is what a run does after the load because the target was empty.
+type putOff struct {
+	// Deferred says that the text index was left to the end.
+	Deferred bool `json:"deferred,omitempty"`
+	// Indexes are those that were dropped.
+	Indexes []repo.DroppedIndex `json:"indexes,omitempty"`
+	// Text is how far the text of each table is indexed, by its integer key.
+	Text map[string]int64 `json:"text,omitempty"`
+}
+
+func (i *importer) warn(format string, args ...any) {
+	i.report.Warnings = append(i.report.Warnings, fmt.Sprintf(format, args...))
+}
+
+// recoverable reports whether Resume can go on after err.
+func (i *importer) recoverable(err error) bool {
+	for _, final := range []error{ErrSourceChanged, ErrUnfinished, ErrNothingToResume, ErrVerification, repo.ErrTaken} {
+		if errors.Is(err, final) {
+			return false
 		}
 	}
-	work, err := os.MkdirTemp(opts.WorkDir, "talkbase-import-")
-	if err != nil {
-		return report, fmt.Errorf("migration: a private folder for the copies: %w", err)
+	return i.recorded
+}
+
+// run goes through the phases.
+func (i *importer) run(ctx context.Context) error {
+	for _, step := range []struct {
+		phase Phase
+		do    func(context.Context) error
+	}{
+		{PhasePrepare, i.prepare},
+		{PhaseBackup, i.backup},
+		{PhaseInitialize, i.initialize},
+		{PhaseConversations, func(ctx context.Context) error { return i.load(ctx, KindSQLite) }},
+		{PhaseKnowledge, func(ctx context.Context) error { return i.load(ctx, KindDuckDB) }},
+		{PhaseIndex, i.makeUp},
+		{PhaseValidate, i.validate},
+	} {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		i.phase = step.phase
+		i.report.Phases = append(i.report.Phases, PhaseReport{Phase: step.phase})
+		start := time.Now()
+		err := step.do(ctx)
+		i.report.Phases[len(i.report.Phases)-1].Milliseconds = time.Since(start).Milliseconds()
+		if err != nil {
+			return err
+		}
 	}
-	defer func() { _ = os.RemoveAll(work) }()
-	i := &importer{target: target, opts: opts, report: report}
+	return nil
+}
+
+func (i *importer) close() error {
 	var errs []error
-	for n, f := range found.Sources {
-		sr := &SourceReport{Path: f.Path, Kind: f.Kind, Tables: []*TableReport{}}
-		report.Sources = append(report.Sources, sr)
-		err := i.source(ctx, f, sr, filepath.Join(work, fmt.Sprint(n)))
+	for _, c := range slices.Backward(i.closers) {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// prepare finds what there is to import, or to resume, and makes room for the work.
+func (i *importer) prepare(ctx context.Context) error {
+	work, err := os.MkdirTemp(i.opts.WorkDir, "talkbase-import-")
+	if err != nil {
+		return fmt.Errorf("migration: a private folder for the copies: %w", err)
+	}
+	i.work = work
+	i.closers = append(i.closers, func() error { return os.RemoveAll(work) })
+	if err := i.unfinished(ctx); err != nil {
+		return err
+	}
+	if i.opts.Resume {
+		return i.resume(ctx)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("migration: %w", err)
+	}
+	i.row = models.ImportRun{ID: id.String(), State: models.ImportRunning, StartedAt: time.Now().UnixMilli()}
+	i.report.Run, i.report.DryRun = i.row.ID, i.opts.DryRun
+	found, err := i.find(ctx)
+	if err != nil {
+		return err
+	}
+	if err := i.preflight(ctx, found); err != nil {
+		return err
+	}
+	for _, f := range found {
+		print, err := fingerprint(ctx, f)
+		if err != nil {
+			return err
+		}
+		i.add(f, print)
+	}
+	if i.opts.DryRun {
+		dry, done, err := newDryTarget(ctx, i.real, filepath.Join(i.work, "dry"))
+		if err != nil {
+			return err
+		}
+		i.closers = append(i.closers, done)
+		i.target = dry
+	}
+	return nil
+}
+
+// find discovers the sources, with absolute paths, and checks that each has a reader.
+func (i *importer) find(ctx context.Context) ([]Found, error) {
+	if i.opts.Replay != "" {
+		return []Found{{Path: i.opts.Replay}}, nil
+	}
+	discovered, err := Discover(ctx, i.opts.Paths...)
+	if err != nil {
+		return nil, err
+	}
+	i.report.Warnings = discovered.Warnings
+	for n, f := range discovered.Sources {
+		if _, err := reader(f.Kind, f.Path); err != nil {
+			return nil, err
+		}
+		abs, err := filepath.Abs(f.Path)
+		if err != nil {
+			return nil, fmt.Errorf("migration: %w", err)
+		}
+		discovered.Sources[n].Path = abs
+	}
+	return discovered.Sources, nil
+}
+
+func (i *importer) add(f Found, print string) *openSource {
+	s := &openSource{
+		found: f, fingerprint: print, open: f.Path, dir: filepath.Join(i.work, fmt.Sprint(len(i.sources))),
+		report: &SourceReport{Path: f.Path, Kind: f.Kind, Tables: []*TableReport{}},
+	}
+	s.state = s.state.clone()
+	i.sources = append(i.sources, s)
+	i.report.Sources = append(i.report.Sources, s.report)
+	return s
+}
+
+// unfinished deals with an import that was cut off.
+func (i *importer) unfinished(ctx context.Context) error {
+	runs, err := i.real.ImportRuns(ctx)
+	if err != nil {
+		return err
+	}
+	for _, run := range runs {
+		switch run.State {
+		case models.ImportRunning:
+			i.row = run
+		case models.ImportRollingBack:
+			return fmt.Errorf("migration: %w: run %s is being rolled back; roll it back again to its end", ErrUnfinished, run.ID)
+		}
+	}
+	switch found := i.row.ID != ""; {
+	case i.opts.Resume && !found:
+		return fmt.Errorf("migration: %w: no import of this database was cut off; import without asking to resume", ErrNothingToResume)
+	case i.opts.Resume, !found, i.opts.DryRun:
+		return nil
+	case !i.opts.Restart:
+		return fmt.Errorf("migration: %w: run %s was cut off; resume it, restart it, or roll it back", ErrUnfinished, i.row.ID)
+	}
+	if _, err := Rollback(ctx, i.real, i.row.ID, RollbackOptions{Force: true, Progress: i.opts.Progress}); err != nil {
+		return err
+	}
+	i.row = models.ImportRun{}
+	return nil
+}
+
+// resume takes up the run that was cut off, if its sources are what they were.
+func (i *importer) resume(ctx context.Context) error {
+	var kept runOptions
+	if err := json.Unmarshal(i.row.Options, &kept); err != nil {
+		return fmt.Errorf("migration: the options of run %s: %w", i.row.ID, err)
+	}
+	i.opts.restore(kept)
+	i.report.Run, i.report.Resumed, i.report.Backup = i.row.ID, true, i.row.Backup
+	sources, err := i.real.ImportSources(ctx, i.row.ID)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range sources {
+		f := Found{Path: s.Path, Kind: Kind(s.Kind)}
+		if err := json.Unmarshal(s.Config, &f.Base); err != nil {
+			return fmt.Errorf("migration: the configuration of %s: %w", s.Path, err)
+		}
+		if f.Base != nil && f.Base.ID == "" {
+			f.Base = nil
+		}
+		print, err := fingerprint(ctx, f)
+		if err == nil && print != s.Fingerprint {
+			err = fmt.Errorf("migration: %s: %w: close the application that writes to it and restart the import", s.Path, ErrSourceChanged)
+		}
+		errs = append(errs, err)
+		o := i.add(f, print)
+		if err := json.Unmarshal(s.Progress, &o.state); err != nil {
+			return fmt.Errorf("migration: the progress of %s: %w", s.Path, err)
+		}
+		o.state = o.state.clone()
+	}
+	if err := json.Unmarshal(i.row.Progress, &i.later); err != nil {
+		return fmt.Errorf("migration: the progress of run %s: %w", i.row.ID, err)
+	}
+	last, err := i.real.ImportBatches(ctx, i.row.ID, 1<<62, true, 1)
+	if err != nil {
+		return err
+	}
+	if len(last) > 0 {
+		i.seq = last[0].Seq + 1
+	}
+	i.recorded = true
+	return errors.Join(errs...)
+}
+
+// backup copies the sources, and a target that has data where it is a file.
+func (i *importer) backup(ctx context.Context) error {
+	if i.opts.Replay != "" || i.opts.DryRun {
+		return nil
+	}
+	dir := i.row.Backup
+	if dir == "" {
+		if i.recorded || i.opts.NoBackup || i.opts.BackupDir == "" {
+			return nil
+		}
+		dir = filepath.Join(i.opts.BackupDir, i.row.ID)
+	}
+	manifest, err := ReadManifest(dir)
+	if err != nil {
+		if i.recorded {
+			i.warn("the backup of the run in %s cannot be read and is not used: %v", dir, err)
+			return nil
+		}
+		if manifest, err = i.makeBackup(ctx, dir); err != nil {
+			return errors.Join(err, os.RemoveAll(dir)) // a backup without its manifest is none
+		}
+	}
+	i.row.Backup, i.report.Backup = dir, dir
+	for n, s := range i.sources {
+		if n < len(manifest.Sources) && len(manifest.Sources[n].Files) > 0 {
+			s.open = filepath.Join(dir, manifest.Sources[n].Files[0].Name)
+			if s.fingerprint != manifest.Sources[n].Fingerprint {
+				return fmt.Errorf("migration: %s: %w: it changed while it was copied; close the application that writes to it", s.found.Path, ErrSourceChanged)
+			}
+		}
+	}
+	return nil
+}
+
+func (i *importer) makeBackup(ctx context.Context, dir string) (*Manifest, error) {
+	found := make([]Found, len(i.sources))
+	for n, s := range i.sources {
+		found[n] = s.found
+	}
+	target := Snapshotter(i.real)
+	if empty, err := i.real.IsEmpty(ctx); err != nil || empty {
+		if err != nil {
+			return nil, err
+		}
+		target = nil
+	}
+	manifest, err := backupSources(ctx, dir, i.row.ID, found, target, func(path string, done, total int64) {
+		i.tell(Progress{Source: path, Done: done, Total: total})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range manifest.Sources {
+		for _, f := range s.Files {
+			i.report.Phases[len(i.report.Phases)-1].Bytes += f.Size
+		}
+	}
+	return manifest, nil
+}
+
+// initialize opens every source and records the run.
+func (i *importer) initialize(ctx context.Context) error {
+	if i.opts.Replay != "" {
+		if err := i.openReplay(ctx); err != nil {
+			return err
+		}
+	} else if err := i.openSources(ctx); err != nil {
+		return err
+	}
+	if err := i.openRejects(); err != nil {
+		return err
+	}
+	empty, err := i.target.IsEmpty(ctx)
+	if err != nil {
+		return err
+	}
+	if i.row.Options, err = i.opts.decisive(); err != nil {
+		return err
+	}
+	owner, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("migration: %w", err)
+	}
+	i.row.Owner = owner.String()
+	err = i.target.Batch(ctx, func(ctx context.Context) error { return i.record(ctx, empty && !i.recorded) })
+	if err != nil {
+		return err
+	}
+	i.recorded = true
+	if d, ok := i.target.(deferring); ok && i.later.Deferred {
+		i.target = d.WithoutText()
+	}
+	return nil
+}
+
+// openSources opens a private copy of every source. All that is wrong is said at once.
+func (i *importer) openSources(ctx context.Context) error {
+	var errs []error
+	for _, s := range i.sources {
+		if err := os.Mkdir(s.dir, 0o700); err != nil {
+			return fmt.Errorf("migration: %w", err)
+		}
+		open, err := reader(s.found.Kind, s.found.Path)
+		if err == nil {
+			s.source, err = open(ctx, s.open, s.dir)
+		}
+		if err != nil {
+			s.report.Error = err.Error()
+			errs = append(errs, err)
+			continue
+		}
+		i.closers = append(i.closers, s.source.Close)
+		if w, ok := s.source.(warner); ok {
+			i.report.Warnings = append(i.report.Warnings, w.Warnings()...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// warner is a Source that has something to say to people.
+type warner interface{ Warnings() []string }
+
+// record stores the run with its sources; fresh has what an empty target allows put off.
+func (i *importer) record(ctx context.Context, fresh bool) error {
+	if fresh && !i.opts.DryRun {
+		dropped, err := i.target.DropIndexes(ctx)
+		if err != nil {
+			return err
+		}
+		_, defers := i.target.(deferring)
+		i.later = putOff{Deferred: defers, Indexes: dropped}
+	}
+	i.row.Phase = string(i.phase)
+	if err := i.saveRun(ctx); err != nil || i.recorded {
+		return err
+	}
+	for n, s := range i.sources {
+		config := models.JSON("{}")
+		if s.found.Base != nil {
+			var err error
+			if config, err = models.NewJSON(s.found.Base); err != nil {
+				return err
+			}
+		}
+		progress, err := s.state.json()
+		if err != nil {
+			return err
+		}
+		err = i.target.SaveSource(ctx, models.ImportSource{
+			RunID: i.row.ID, Position: int64(n), Path: s.found.Path, Kind: string(s.found.Kind),
+			Fingerprint: s.fingerprint, Config: config, Progress: progress,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *importer) saveRun(ctx context.Context) error {
+	var err error
+	if i.row.Progress, err = models.NewJSON(i.later); err != nil {
+		return err
+	}
+	return i.target.SaveRun(ctx, i.row)
+}
+
+// load imports the sources of one kind. One that is damaged does not keep the others from being read.
+func (i *importer) load(ctx context.Context, kind Kind) error {
+	var errs []error
+	for n, s := range i.sources {
+		if s.found.Kind != kind {
+			continue
+		}
+		err := i.one(ctx, int64(n), s)
 		if err == nil {
 			continue
 		}
-		sr.Error = err.Error()
+		s.report.Error = err.Error()
 		errs = append(errs, err)
 		var fatal *targetError
 		if ctx.Err() != nil || errors.As(err, &fatal) {
 			break
 		}
 	}
-	report.OK = len(errs) == 0
-	return report, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// one imports a source.
+func (i *importer) one(ctx context.Context, position int64, s *openSource) (err error) {
+	list, err := s.source.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	tables := map[string]SourceTable{}
+	for _, t := range list {
+		tables[t.Name] = t
+	}
+	j := job{importer: i, src: s.source, report: s.report, tables: tables, list: list, position: position, state: s.state}
+	j.sync()
+	switch s.found.Kind {
+	case KindSQLite:
+		chat, ok := s.source.(*sqliteSource)
+		if !ok {
+			return fmt.Errorf("migration: %s: %w: its reader does not index it", s.found.Path, ErrNoReader)
+		}
+		index, err := chat.index(ctx)
+		if err != nil {
+			return err
+		}
+		return (&chatJob{job: j, index: index}).run(ctx)
+	case KindDuckDB:
+		k := &knowledgeJob{job: j, found: s.found}
+		defer func() { err = errors.Join(err, k.close()) }()
+		return k.run(ctx, s.dir)
+	default:
+		return fmt.Errorf("migration: %s: %w: kind %q", s.found.Path, ErrNotLegacy, s.found.Kind)
+	}
+}
+
+// makeUp makes what was put off: indexes, then the text index.
+func (i *importer) makeUp(ctx context.Context) error {
+	if i.opts.DryRun {
+		return nil
+	}
+	return makeUp(ctx, i.target, i.row, &i.later, i.tell)
+}
+
+// makeUp makes what a run put off, and notes how far it has come.
+func makeUp(ctx context.Context, target Target, row models.ImportRun, later *putOff, tell func(Progress)) error {
+	save := func(ctx context.Context, next putOff) error {
+		if err := target.OwnRun(ctx, row.ID, row.Owner); err != nil {
+			return err
+		}
+		var err error
+		if row.Progress, err = models.NewJSON(next); err != nil {
+			return err
+		}
+		return target.SaveRun(ctx, row)
+	}
+	total := int64(len(later.Indexes))
+	for len(later.Indexes) > 0 {
+		next := *later
+		next.Indexes = later.Indexes[1:]
+		err := target.Batch(ctx, func(ctx context.Context) error {
+			if err := target.RestoreIndex(ctx, later.Indexes[0]); err != nil {
+				return err
+			}
+			return save(ctx, next)
+		})
+		if err != nil {
+			return fmt.Errorf("migration: index %s: %w", later.Indexes[0].Name, err)
+		}
+		*later = next
+		tell(Progress{Done: total - int64(len(later.Indexes)), Total: total})
+	}
+	if !later.Deferred {
+		return nil
+	}
+	for _, table := range []string{tableConversations, tableMessages, tableChunks} {
+		if err := makeUpText(ctx, target, table, later, save, tell); err != nil {
+			return err
+		}
+	}
+	next := putOff{}
+	if err := target.Batch(ctx, func(ctx context.Context) error { return save(ctx, next) }); err != nil {
+		return err
+	}
+	*later = next
+	return nil
+}
+
+func makeUpText(ctx context.Context, target Target, table string, later *putOff, save func(context.Context, putOff) error, tell func(Progress)) error {
+	var done int64
+	for {
+		next := putOff{Deferred: true, Text: map[string]int64{}}
+		for t, at := range later.Text {
+			next.Text[t] = at
+		}
+		var n int
+		err := target.Batch(ctx, func(ctx context.Context) error {
+			last, rows, err := target.IndexText(ctx, table, later.Text[table])
+			if err != nil {
+				return err
+			}
+			n, next.Text[table] = rows, last
+			return save(ctx, next)
+		})
+		if err != nil {
+			return fmt.Errorf("migration: indexing the text of %s: %w", table, err)
+		}
+		*later = next
+		if n == 0 {
+			return nil
+		}
+		done += int64(n)
+		tell(Progress{Table: table, Done: done})
+	}
+}
+
+// validate compares what is stored with what was read, and ends the run.
+func (i *importer) validate(ctx context.Context) error {
+	if !i.opts.NoVerify && !i.opts.DryRun {
+		v, err := verifyRun(ctx, i.target, i.row.ID, i.tell)
+		if err != nil {
+			return err
+		}
+		i.report.Verification = v
+		if !v.OK {
+			return fmt.Errorf("migration: %w: %s", ErrVerification, v.first())
+		}
+	}
+	i.report.OK = true
+	i.row.State, i.row.FinishedAt, i.row.Phase = models.ImportDone, time.Now().UnixMilli(), string(PhaseValidate)
+	report, err := json.Marshal(i.report)
+	if err != nil {
+		return err
+	}
+	if i.row.Report, err = models.ParseJSON(report); err != nil {
+		return fmt.Errorf("migration: the report: %w", err)
+	}
+	return i.target.Batch(ctx, func(ctx context.Context) error {
+		if err := i.target.OwnRun(ctx, i.row.ID, i.row.Owner); err != nil {
+			return err
+		}
+		if err := i.target.MarkImported(ctx); err != nil {
+			return err
+		}
+		return i.saveRun(ctx)
+	})
+}
+
+// tell reports progress, with pace and time remaining.
+func (i *importer) tell(p Progress) {
+	if i.opts.Progress == nil {
+		return
+	}
+	p.Run, p.Phase = i.row.ID, i.phase
+	if i.pace == nil || !i.pace.of(p) {
+		i.pace = newPace(p)
+	}
+	i.pace.add(&p)
+	i.opts.Progress(p)
 }
 
 // reader returns the OpenFunc of a kind of file.
@@ -116,133 +656,4 @@ func reader(kind Kind, path string) (OpenFunc, error) {
 		return open, nil
 	}
 	return nil, fmt.Errorf(`migration: %s: %w: add import _ "github.com/talkbase/talkbase/migration/%s"`, path, ErrNoReader, kind)
-}
-
-// targetError marks an error that is not the source's, so that going on with another source would
-// be no use.
-type targetError struct{ err error }
-
-func (e *targetError) Error() string { return e.err.Error() }
-func (e *targetError) Unwrap() error { return e.err }
-
-// importer is one run of Import.
-type importer struct {
-	target Target
-	opts   ImportOptions
-	report *ImportReport
-}
-
-func (i *importer) warn(format string, args ...any) {
-	i.report.Warnings = append(i.report.Warnings, fmt.Sprintf(format, args...))
-}
-
-// source imports one file.
-func (i *importer) source(ctx context.Context, f Found, sr *SourceReport, dir string) (err error) {
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return fmt.Errorf("migration: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	open, err := reader(f.Kind, f.Path)
-	if err != nil {
-		return err
-	}
-	src, err := open(ctx, f.Path, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, src.Close()) }()
-	return i.opened(ctx, src, f, sr, dir)
-}
-
-// opened imports a source; dir is a private folder.
-func (i *importer) opened(ctx context.Context, src Source, f Found, sr *SourceReport, dir string) (err error) {
-	list, err := src.Tables(ctx)
-	if err != nil {
-		return err
-	}
-	tables := map[string]SourceTable{}
-	for _, t := range list {
-		tables[t.Name] = t
-	}
-	j := job{importer: i, src: src, report: sr, tables: tables, list: list}
-	switch f.Kind {
-	case KindSQLite:
-		chat, ok := src.(*sqliteSource)
-		if !ok {
-			return fmt.Errorf("migration: %s: %w: its reader does not index it", f.Path, ErrNoReader)
-		}
-		index, err := chat.index(ctx)
-		if err != nil {
-			return err
-		}
-		return (&chatJob{job: j, index: index}).run(ctx)
-	case KindDuckDB:
-		k := &knowledgeJob{job: j, found: f}
-		defer func() { err = errors.Join(err, k.close()) }()
-		return k.run(ctx, dir)
-	default:
-		return fmt.Errorf("migration: %s: %w: kind %q", f.Path, ErrNotLegacy, f.Kind)
-	}
-}
-
-// job is the import of one file.
-type job struct {
-	*importer
-	src    Source
-	report *SourceReport
-	tables map[string]SourceTable
-	list   []SourceTable
-}
-
-// placeless counts the rows of tables that have no place in the target as rejected, apart from
-// those named, which are the importer's own business or the old program's bookkeeping.
-func (j *job) placeless(ctx context.Context, known ...string) error {
-	set := newColumnSet(known)
-	for _, t := range j.list {
-		if _, ok := set[t.Name]; ok || t.Rows == 0 {
-			continue
-		}
-		counts := j.report.Table(t.Name)
-		columns := newColumnSet(t.Columns)
-		var read int64
-		for row, err := range j.src.Rows(ctx, t.Name, fromStart) {
-			if err != nil {
-				return err
-			}
-			read++
-			id := ""
-			if at, ok := columns["id"]; ok {
-				id = plainID(row.Values[at])
-			}
-			r := Reject{Path: j.report.Path, Table: t.Name, SourceTable: t.Name, RowID: row.RowID, ID: id, Reason: ReasonNoPlace, Columns: t.Columns, Values: row.Values}
-			counts.Read++
-			if err := j.rejected(counts, r); err != nil {
-				return err
-			}
-		}
-		if read < t.Rows {
-			return j.short(t, read)
-		}
-	}
-	return nil
-}
-
-// rejected counts a rejected row, lists it and hands it on.
-func (j *job) rejected(counts *TableReport, r Reject) error {
-	counts.Rejected++
-	counts.count(r.Reason)
-	j.importer.report.reject(r)
-	if j.opts.OnReject == nil {
-		return nil
-	}
-	if err := j.opts.OnReject(r); err != nil {
-		return &targetError{fmt.Errorf("migration: the rejected row %d of %s: %w", r.RowID, r.SourceTable, err)}
-	}
-	return nil
-}
-
-// short is the error for a table that gave fewer rows than it says it has.
-func (j *job) short(t SourceTable, read int64) error {
-	return fmt.Errorf("migration: %s: %w: table %s has %d rows and only %d could be read; what could be read is stored",
-		j.report.Path, ErrSourceDamaged, t.Name, t.Rows, read)
 }

@@ -24,15 +24,12 @@ type chatJob struct {
 	index *chatIndex
 	// inTarget holds ids of conversations that are known to be stored.
 	inTarget *recentIDs
-	// recovered holds ids of conversations that were made for orphans.
-	recovered *recentIDs
 }
 
 // run imports conversations, messages and attachments, in this order. A table that is damaged does
 // not keep the next from being read.
 func (c *chatJob) run(ctx context.Context) error {
 	c.inTarget = newRecentIDs(knownConversations)
-	c.recovered = newRecentIDs(knownConversations)
 	var errs []error
 	for _, step := range []struct {
 		table string
@@ -92,7 +89,8 @@ func (c *chatJob) conversations(ctx context.Context, t SourceTable) error {
 	rules.unknown = unknownColumns(t.Columns, known...)
 	s := stream[models.Conversation]{
 		job: &c.job, source: t, target: tableConversations,
-		existing: c.target.ConversationsByID, insert: c.target.InsertConversations,
+		existing: c.target.ConversationsByID, insert: c.target.InsertConversations, replace: c.target.ReplaceConversations,
+		canonical: (*models.Conversation).AppendCanonical,
 		same: func(a, b *models.Conversation) bool {
 			return a.Title == b.Title && a.CreatedAt == b.CreatedAt && a.UpdatedAt == b.UpdatedAt &&
 				a.IsPinned == b.IsPinned && a.IsNew == b.IsNew && a.Settings.String() == b.Settings.String()
@@ -145,10 +143,13 @@ func (c *chatJob) messages(ctx context.Context, t SourceTable) error {
 	}
 	var made []models.Conversation // by the batch that is running
 	s := stream[models.Message]{
-		job: &c.job, source: t, target: tableMessages, existing: c.target.MessagesByID,
-		same:  sameMessage,
-		begin: func() { made = nil },
+		job: &c.job, source: t, target: tableMessages, existing: c.target.MessagesByID, replace: c.target.ReplaceMessages,
+		canonical: (*models.Message).AppendCanonical,
+		same:      sameMessage,
+		begin:     func() { made = nil },
+		made:      func() []models.Conversation { return made },
 		prepare: func(ctx context.Context, rows []SourceRow) ([]transformed[models.Message], error) {
+			var err error
 			if rules.order, err = c.index.order(ctx, rows[0].RowID, rows[len(rows)-1].RowID); err != nil {
 				return nil, err
 			}
@@ -162,7 +163,7 @@ func (c *chatJob) messages(ctx context.Context, t SourceTable) error {
 			}
 			return out, c.parents(ctx, out)
 		},
-		link: func(ctx context.Context, rows []*transformed[models.Message]) error {
+		link: func(ctx context.Context, rows []*transformed[models.Message]) (err error) {
 			made, err = c.homes(ctx, rows)
 			return err
 		},
@@ -175,12 +176,6 @@ func (c *chatJob) messages(ctx context.Context, t SourceTable) error {
 			return c.target.InsertMessages(ctx, rows)
 		},
 		done: func(_ context.Context, rows []settled[models.Message]) error {
-			if len(made) > 0 {
-				c.report.Table(tableConversations).Made += int64(len(made))
-			}
-			for _, m := range made {
-				c.recovered.add(m.ConvID)
-			}
 			for _, o := range rows {
 				if o.verdict == written {
 					c.inTarget.add(o.row.ConversationID)
@@ -240,8 +235,10 @@ func (c *chatJob) parents(ctx context.Context, rows []transformed[models.Message
 // homes finds the conversations of new messages in the target. Messages without one are rejected,
 // or conversations are returned that are to be made for them.
 func (c *chatJob) homes(ctx context.Context, rows []*transformed[models.Message]) ([]models.Conversation, error) {
-	ask := make([]string, 0, len(rows))
+	ids := make([]string, 0, len(rows))
+	var ask []string
 	for _, r := range rows {
+		ids = append(ids, r.row.ConversationID)
 		if !c.inTarget.has(r.row.ConversationID) {
 			ask = append(ask, r.row.ConversationID)
 		}
@@ -254,24 +251,28 @@ func (c *chatJob) homes(ctx context.Context, rows []*transformed[models.Message]
 			return nil, err
 		}
 	}
+	inFile := map[string]bool{}
+	if c.opts.RecoverOrphans {
+		var err error
+		if inFile, err = c.index.conversations(ctx, ids); err != nil {
+			return nil, err
+		}
+	}
 	var made []models.Conversation
 	for _, r := range rows {
 		id := r.row.ConversationID
 		_, known := there[id]
+		known = known || c.inTarget.has(id)
 		switch {
 		case r.reject != "":
 			continue
-		case c.recovered.has(id):
-			r.notes.add(ReasonRecovered)
-			continue
-		case known || c.inTarget.has(id):
-			continue
-		case !c.opts.RecoverOrphans:
+		case !known && !c.opts.RecoverOrphans:
 			r.reject, r.detail = ReasonOrphan, "its conversation is gone"
 			continue
+		case c.opts.RecoverOrphans && !inFile[id]:
+			r.notes.add(ReasonRecovered)
 		}
-		r.notes.add(ReasonRecovered)
-		if slices.ContainsFunc(made, func(m models.Conversation) bool { return m.ConvID == id }) {
+		if known || slices.ContainsFunc(made, func(m models.Conversation) bool { return m.ConvID == id }) {
 			continue
 		}
 		conv, err := c.recover(ctx, id, r.row.CreatedAt)
@@ -347,7 +348,8 @@ func (c *chatJob) attachments(ctx context.Context, t SourceTable) error {
 func (c *chatJob) attachmentStream(t SourceTable, prepare func(context.Context, []SourceRow) ([]transformed[models.MessageAttachment], error)) *stream[models.MessageAttachment] {
 	return &stream[models.MessageAttachment]{
 		job: &c.job, source: t, target: tableMessageAttachments,
-		existing: c.target.AttachmentsByID, insert: c.target.InsertAttachments,
+		existing: c.target.AttachmentsByID, insert: c.target.InsertAttachments, replace: c.target.ReplaceAttachments,
+		canonical: (*models.MessageAttachment).AppendCanonical,
 		same: func(a, b *models.MessageAttachment) bool {
 			return a.MessageID == b.MessageID && a.Type == b.Type && a.Data == b.Data && a.CreatedAt == b.CreatedAt
 		},

@@ -277,7 +277,8 @@ func (k *knowledgeJob) makeBase(ctx context.Context, lengths map[int]int64) erro
 	k.report.Base = base.ID
 	row := transformed[models.KnowledgeBase]{row: base, key: base.ID}
 	s := stream[models.KnowledgeBase]{
-		job: &k.job, target: tableBases, existing: k.target.BasesByID, insert: k.target.InsertBases,
+		job: &k.job, source: SourceTable{Name: tableBases}, target: tableBases, canonical: (*models.KnowledgeBase).AppendCanonical,
+		existing: k.target.BasesByID, insert: k.target.InsertBases, replace: k.target.ReplaceBases,
 		same: func(have, want *models.KnowledgeBase) bool {
 			k.base = *have
 			return have.Name == want.Name && have.Dimensions == want.Dimensions && have.Metric == want.Metric &&
@@ -290,7 +291,14 @@ func (k *knowledgeJob) makeBase(ctx context.Context, lengths map[int]int64) erro
 			return nil
 		},
 	}
-	if err := s.store(ctx, []transformed[models.KnowledgeBase]{row}); err != nil {
+	rows := []transformed[models.KnowledgeBase]{row}
+	s.hash(rows)
+	if k.state.Tables[tableBases].Read > 0 {
+		err = s.lookUp(ctx, rows)
+	} else {
+		err = s.store(ctx, rows)
+	}
+	if err != nil {
 		return err
 	}
 	if k.base.Dimensions != base.Dimensions {

@@ -12,7 +12,8 @@ import (
 // files imports the files of a base. One whose id another base holds is given a derived id.
 func (k *knowledgeJob) files(ctx context.Context, t SourceTable) error {
 	s := stream[models.KnowledgeFile]{
-		job: &k.job, source: t, target: tableFiles, insert: k.target.InsertFiles, existing: k.target.FilesByID,
+		job: &k.job, source: t, target: tableFiles, insert: k.target.InsertFiles, existing: k.target.FilesByID, replace: k.target.ReplaceFiles,
+		canonical: (*models.KnowledgeFile).AppendCanonical, serial: true, again: true,
 		same: func(a, b *models.KnowledgeFile) bool {
 			return a.BaseID == b.BaseID && a.Name == b.Name && a.Path == b.Path && a.MimeType == b.MimeType &&
 				a.Status == b.Status && a.UploadedAt == b.UploadedAt && a.Metadata.String() == b.Metadata.String()
@@ -100,7 +101,8 @@ func (k *knowledgeJob) vectorRows(ctx context.Context, chunks []string) (map[str
 // chunks imports the chunks of the files that are there.
 func (k *knowledgeJob) chunks(ctx context.Context, t SourceTable) error {
 	s := stream[models.KnowledgeChunk]{
-		job: &k.job, source: t, target: tableChunks, existing: k.target.ChunksByID, insert: k.target.InsertChunks,
+		job: &k.job, source: t, target: tableChunks, existing: k.target.ChunksByID, insert: k.target.InsertChunks, replace: k.target.ReplaceChunks,
+		canonical: (*models.KnowledgeChunk).AppendCanonical, again: true,
 		same: func(a, b *models.KnowledgeChunk) bool {
 			return a.FileID == b.FileID && a.ChunkIndex == b.ChunkIndex && a.Content == b.Content && a.Status == b.Status && a.Error == b.Error
 		},
@@ -187,7 +189,8 @@ func (k *knowledgeJob) chunksStored(ctx context.Context, rows []settled[models.K
 // vectors imports the vectors of the chunks that are there, one for each.
 func (k *knowledgeJob) vectors(ctx context.Context, t SourceTable) error {
 	s := stream[models.KnowledgeVector]{
-		job: &k.job, source: t, target: tableVectors, existing: k.target.VectorsByID, insert: k.target.InsertVectors,
+		job: &k.job, source: t, target: tableVectors, existing: k.target.VectorsByID, insert: k.target.InsertVectors, replace: k.target.InsertVectors,
+		canonical: (*models.KnowledgeVector).AppendCanonical,
 		same: func(a, b *models.KnowledgeVector) bool {
 			return a.BaseID == b.BaseID && a.FileID == b.FileID && a.ChunkID == b.ChunkID && sameVector(a.Embedding, b.Embedding)
 		},

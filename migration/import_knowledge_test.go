@@ -2,12 +2,17 @@ package migration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"testing"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/talkbase/talkbase/models"
 )
@@ -87,10 +92,18 @@ func (m *memorySource) Dimensions(context.Context) (int64, error) { return m.dec
 // importKnowledge imports a source and checks the identity.
 func importKnowledge(t *testing.T, target Target, src Source, config *BaseConfig, opts ImportOptions) (*ImportReport, map[string]*TableReport, error) {
 	t.Helper()
-	sr := &SourceReport{Path: src.Path(), Kind: KindDuckDB}
-	report := &ImportReport{Sources: []*SourceReport{sr}}
-	i := &importer{target: target, opts: opts.withDefaults(), report: report}
-	err := i.opened(t.Context(), src, Found{Path: src.Path(), Kind: KindDuckDB, Base: config}, sr, t.TempDir())
+	opts = opts.withDefaults()
+	report := &ImportReport{}
+	i := &importer{
+		real: target, target: target, opts: opts, report: report, memory: semaphore.NewWeighted(opts.MemoryLimit), work: t.TempDir(),
+		row: models.ImportRun{ID: uuid.NewString(), Owner: "test"},
+	}
+	o := i.add(Found{Path: src.Path(), Kind: KindDuckDB, Base: config}, "")
+	o.source = src
+	err := errors.Join(os.Mkdir(o.dir, 0o700), target.Batch(t.Context(), func(ctx context.Context) error { return i.record(ctx, false) }))
+	if err == nil {
+		err = i.one(t.Context(), 0, o)
+	}
 	return report, sumUp(t, report), err
 }
 

@@ -70,6 +70,9 @@ const (
 	// ReasonChunkProcessed: a chunk that has its vector counts as processed, as it could be found
 	// before.
 	ReasonChunkProcessed Reason = "chunk_has_vector"
+	// ReasonReplaced: the target held a row of the same id with other content, which this one took the
+	// place of, as asked for.
+	ReasonReplaced Reason = "replaced"
 	// ReasonVectorFile: a vector named another file than its chunk does; the chunk's counts.
 	ReasonVectorFile Reason = "vector_file_corrected"
 )

@@ -7,14 +7,37 @@ const maxRejects = 100
 type ImportReport struct {
 	// Run is the id of this import, a UUID.
 	Run string `json:"run"`
-	// OK is true when every source was read to its end. Rejected rows do not make it false.
+	// OK is true when every source was read to its end and the target holds what was read. Rejected rows
+	// do not make it false.
 	OK bool `json:"ok"`
+	// DryRun says that nothing was written.
+	DryRun bool `json:"dry_run,omitempty"`
+	// Resumed says that the run went on from a checkpoint; the counts are those of the whole run.
+	Resumed bool `json:"resumed,omitempty"`
+	// Phases are the parts of the work that were begun, in their order. A resumed run lists its own.
+	Phases []PhaseReport `json:"phases,omitempty"`
+	// Backup is the folder of the backup, RejectFile the file of the rejected rows, "" for none.
+	Backup     string `json:"backup,omitempty"`
+	RejectFile string `json:"reject_file,omitempty"`
+	// Verification says whether the target holds what was read; nil when it was not asked.
+	Verification *Verification `json:"verification,omitempty"`
+	// RollbackPossible says that rows were written, which a rollback would take out again.
+	RollbackPossible bool `json:"rollback_possible,omitempty"`
 	// Sources are in the order of the import.
 	Sources []*SourceReport `json:"sources"`
 	// Warnings are sentences for people about things that need no action or a look.
 	Warnings []string `json:"warnings,omitempty"`
 	// Rejects lists the first 100 rejected rows; the tables' counts cover all of them.
 	Rejects []Reject `json:"rejects,omitempty"`
+}
+
+// PhaseReport says how long a phase took.
+type PhaseReport struct {
+	Phase Phase `json:"phase"`
+	// Milliseconds is its duration.
+	Milliseconds int64 `json:"milliseconds"`
+	// Bytes is what a backup copied.
+	Bytes int64 `json:"bytes,omitempty"`
 }
 
 // SourceReport says what an import did with one legacy file.
@@ -57,8 +80,10 @@ type TableReport struct {
 
 // Reject is one row that could not be placed.
 type Reject struct {
-	// Path is the file the row is in.
+	// Path is the file the row is in, Kind its format, Base the knowledge base it becomes.
 	Path string `json:"path"`
+	Kind Kind   `json:"kind"`
+	Base string `json:"base,omitempty"`
 	// Table is the target table.
 	Table string `json:"table"`
 	// SourceTable is the table of the file.
@@ -77,27 +102,25 @@ type Reject struct {
 	Values  []any    `json:"-"`
 }
 
-// Progress says how far an import has come with one table.
-type Progress struct {
-	// Source is the path of the file.
-	Source string
-	// Table is the target table.
-	Table string
-	// Done is how many rows of the table in the file have been dealt with, Total how many there
-	// are.
-	Done, Total int64
-}
-
-// Table returns the counts of a target table, making them if need be.
+// Table returns the counts of a target table, which are 0 where nothing was read.
 func (s *SourceReport) Table(name string) *TableReport {
 	for _, t := range s.Tables {
 		if t.Table == name {
 			return t
 		}
 	}
-	t := &TableReport{Table: name}
-	s.Tables = append(s.Tables, t)
-	return t
+	return &TableReport{Table: name}
+}
+
+// written counts a row that became one of the target.
+func (t *TableReport) written(n notes) {
+	t.Written++
+	if n.changed() {
+		t.Changed++
+	}
+	for _, r := range n {
+		t.count(r)
+	}
 }
 
 func (t *TableReport) count(r Reason) {
@@ -105,22 +128,6 @@ func (t *TableReport) count(r Reason) {
 		t.Reasons = map[Reason]int64{}
 	}
 	t.Reasons[r]++
-}
-
-// add adds the counts of u.
-func (t *TableReport) add(u *TableReport) {
-	t.Read += u.Read
-	t.Written += u.Written
-	t.Merged += u.Merged
-	t.Changed += u.Changed
-	t.Rejected += u.Rejected
-	t.Made += u.Made
-	for r, n := range u.Reasons {
-		if t.Reasons == nil {
-			t.Reasons = map[Reason]int64{}
-		}
-		t.Reasons[r] += n
-	}
 }
 
 // reject adds r to the bounded list, without the row.

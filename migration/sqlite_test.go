@@ -186,7 +186,7 @@ func TestSQLiteWithoutTables(t *testing.T) {
 	makeSQLite(t, path, "CREATE TABLE x (a)", "DROP TABLE x")
 	target := newMemoryTarget()
 	report, _ := mustImport(t, target, ImportOptions{Paths: []string{path}})
-	if len(report.Sources[0].Tables) != 1 || len(report.Warnings) != 1 {
+	if len(report.Sources[0].Tables) != 0 || len(report.Warnings) != 1 {
 		t.Errorf("%+v", report)
 	}
 }

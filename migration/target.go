@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/talkbase/talkbase/models"
+	"github.com/talkbase/talkbase/repo"
 )
 
 // Target is the database an import writes to: exactly what the importer needs of it.
@@ -60,4 +61,73 @@ type Target interface {
 	// InsertVectors stores new vectors of chunks that exist. All of a call belong to one base and
 	// have its number of dimensions.
 	InsertVectors(ctx context.Context, rows []models.KnowledgeVector) error
+
+	// IsEmpty reports whether there is no conversation and no knowledge base.
+	IsEmpty(ctx context.Context) (bool, error)
+
+	Replacer
+	Journal
+	Checker
 }
+
+// Replacer overwrites rows that exist, found by their ids, exactly as given. Replacing a vector is
+// InsertVectors; the dimensions and metric of a base stay.
+type Replacer interface {
+	ReplaceConversations(ctx context.Context, rows []models.Conversation) error
+	ReplaceMessages(ctx context.Context, rows []models.Message) error
+	ReplaceAttachments(ctx context.Context, rows []models.MessageAttachment) error
+	ReplaceBases(ctx context.Context, rows []models.KnowledgeBase) error
+	ReplaceFiles(ctx context.Context, rows []models.KnowledgeFile) error
+	ReplaceChunks(ctx context.Context, rows []models.KnowledgeChunk) error
+}
+
+// Journal keeps what an import needs to be resumed, verified and rolled back, in the target and in
+// the transactions of its batches.
+type Journal interface {
+	// SaveRun stores a run's row, or replaces it.
+	SaveRun(ctx context.Context, run models.ImportRun) error
+	// ImportRuns returns all runs, the newest first; ImportRun one, or repo.ErrNotFound.
+	ImportRuns(ctx context.Context) ([]models.ImportRun, error)
+	ImportRun(ctx context.Context, id string) (models.ImportRun, error)
+	// OwnRun locks a run's row for the surrounding batch; repo.ErrTaken means that another process
+	// took it up.
+	OwnRun(ctx context.Context, id, owner string) error
+	// SaveSource stores a source of a run, or replaces it; SaveProgress its checkpoint.
+	SaveSource(ctx context.Context, src models.ImportSource) error
+	SaveProgress(ctx context.Context, run string, position int64, progress models.JSON) error
+	// ImportSources returns a run's sources in their order.
+	ImportSources(ctx context.Context, run string) ([]models.ImportSource, error)
+	// AppendBatch, ImportBatches and DeleteBatch keep the list of the rows a run wrote.
+	AppendBatch(ctx context.Context, batch models.ImportBatch) error
+	ImportBatches(ctx context.Context, run string, from int64, backward bool, limit int) ([]models.ImportBatch, error)
+	DeleteBatch(ctx context.Context, run string, seq int64) error
+	// MarkImported has changes to the rows that are there noted from now on; EditedSince returns what
+	// was noted.
+	MarkImported(ctx context.Context) error
+	EditedSince(ctx context.Context, table string, keys []string) (map[string]int64, error)
+	// DeleteImported deletes rows of a table by their ids.
+	DeleteImported(ctx context.Context, table string, keys []string) (int64, error)
+	// Dependents yields the rows that would be deleted with those given.
+	Dependents(ctx context.Context, table string, keys []string, f func(repo.Dependent) error) error
+}
+
+// Checker looks at what is stored as a whole, and puts off and makes up what is faster done at once.
+type Checker interface {
+	// BrokenReferences describes rows whose parent does not exist, at most limit of each kind.
+	BrokenReferences(ctx context.Context, limit int) ([]string, error)
+	// TextMissing counts, by table, rows whose text is not indexed.
+	TextMissing(ctx context.Context) (map[string]int64, error)
+	// IndexText indexes the next rows of a table after an integer key; n is 0 at the end.
+	IndexText(ctx context.Context, table string, after int64) (last int64, n int, err error)
+	// DropIndexes drops what slows a load down and nothing needs meanwhile; RestoreIndex makes one of
+	// them again.
+	DropIndexes(ctx context.Context) ([]repo.DroppedIndex, error)
+	RestoreIndex(ctx context.Context, ix repo.DroppedIndex) error
+	// Snapshot writes a copy of the database to path, or returns repo.ErrUnsupported.
+	Snapshot(ctx context.Context, path string) error
+	// Finds reports whether a search for words finds a message or chunk.
+	Finds(ctx context.Context, table, id, words string) (bool, error)
+}
+
+// deferring is what a Target implements that can leave the text index to IndexText.
+type deferring interface{ WithoutText() *repo.Bulk }

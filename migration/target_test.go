@@ -24,9 +24,10 @@ type memoryTarget struct {
 	files         map[string]models.KnowledgeFile
 	chunks        map[string]models.KnowledgeChunk
 	vectors       map[string]models.KnowledgeVector
-	inBatch       bool
-	batches       int
-	largest       int
+	memoryJournal
+	inBatch bool
+	batches int
+	largest int
 	// fail, when set, is asked before each insert.
 	fail func(table string, ids []string) error
 }
@@ -36,12 +37,14 @@ func newMemoryTarget() *memoryTarget {
 		conversations: map[string]models.Conversation{}, messages: map[string]models.Message{},
 		attachments: map[string]models.MessageAttachment{}, bases: map[string]models.KnowledgeBase{},
 		files: map[string]models.KnowledgeFile{}, chunks: map[string]models.KnowledgeChunk{}, vectors: map[string]models.KnowledgeVector{},
+		memoryJournal: newMemoryJournal(),
 	}
 }
 
 func (m *memoryTarget) clone() memoryTarget {
 	c := *m
 	c.conversations, c.messages, c.attachments = maps.Clone(m.conversations), maps.Clone(m.messages), maps.Clone(m.attachments)
+	c.memoryJournal = m.memoryJournal.clone()
 	c.bases, c.files, c.chunks, c.vectors = maps.Clone(m.bases), maps.Clone(m.files), maps.Clone(m.chunks), maps.Clone(m.vectors)
 	return c
 }

@@ -81,6 +81,8 @@ type transformed[T any] struct {
 	// link is for what the table's own steps have to tell each other of a row.
 	link string
 	src  SourceRow
+	// hash is that of the row as it was transformed.
+	hash rowHash
 }
 
 // transformConversation makes a conversation of a row. When both its times are unusable they are

@@ -165,3 +165,27 @@ func (b *Bulk) RestoreIndex(ctx context.Context, ix DroppedIndex) error {
 func (b *Bulk) Snapshot(ctx context.Context, path string) error {
 	return wrap("snapshot", b.s.eng().Snapshot(ctx, path))
 }
+
+// Finds reports whether a search for words finds a conversation, message or chunk, by its id.
+func (b *Bulk) Finds(ctx context.Context, table, id, words string) (bool, error) {
+	const op = "search for a row"
+	parsed, err := text.ParseQuery(words)
+	if err != nil {
+		return false, wrap(op, err)
+	}
+	db, err := b.s.reader(ctx)
+	if err != nil {
+		return false, wrap(op, err)
+	}
+	for _, t := range textSources {
+		if t.table != table {
+			continue
+		}
+		k := keysOf[table]
+		m := b.s.eng().MatchTerms(t.terms, parsed)
+		n, err := engine.One(ctx, db, engine.Value[int64], "SELECT count(*) FROM "+t.terms+" t JOIN "+table+" r ON r."+k.number+" = t."+m.Key+" WHERE "+m.Where+" AND r."+k.key+" = ?",
+			append(m.Args, id)...)
+		return n > 0, wrap(op, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,247 @@
+package migration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/talkbase/talkbase/models"
+	"github.com/talkbase/talkbase/repo"
+)
+
+// RollbackOptions says how Rollback works.
+type RollbackOptions struct {
+	// Force takes rows out although they were edited since, and what was added to them with them.
+	Force bool
+	// Progress is called after each batch.
+	Progress func(Progress)
+}
+
+// RollbackReport says what a rollback did, or why it did not.
+type RollbackReport struct {
+	Run string `json:"run"`
+	// Deleted and Restored count rows by table.
+	Deleted  map[string]int64 `json:"deleted"`
+	Restored map[string]int64 `json:"restored,omitempty"`
+	// Edited lists rows that were edited, or added to imported ones, since: up to 20 of each kind in
+	// each table. Those that are edited and deleted since are no obstacle.
+	Edited []Finding `json:"edited,omitempty"`
+	// Lost counts the edits that a forced rollback took out.
+	Lost int64 `json:"lost,omitempty"`
+}
+
+// rollback is one Rollback under way.
+type rollback struct {
+	target Target
+	row    models.ImportRun
+	opts   RollbackOptions
+	report *RollbackReport
+	counts map[Finding]int64
+}
+
+// Rollback takes out every row that a run wrote and puts back those it replaced, so that the
+// target holds what it held before. Rows that were there before, whoever wrote them, stay. Where
+// imported rows were edited since, or others were added to them, nothing is changed and the error
+// wraps ErrEdited, unless Force is set; the report lists them. One that was cut off goes on when it is
+// called again. A run that was cut off can be rolled back as well. An unknown run is repo.ErrNotFound,
+// one that was rolled back ErrRolledBack. The error is a *MigrationError.
+func Rollback(ctx context.Context, target Target, run string, opts RollbackOptions) (*RollbackReport, error) {
+	r := &rollback{
+		target: target, opts: opts, counts: map[Finding]int64{},
+		report: &RollbackReport{Run: run, Deleted: map[string]int64{}, Restored: map[string]int64{}},
+	}
+	err := r.run(ctx, run)
+	if err == nil {
+		return r.report, nil
+	}
+	return r.report, &MigrationError{Run: run, Phase: PhaseRollback, Recoverable: r.row.State == models.ImportRollingBack && !errors.Is(err, repo.ErrTaken), Err: err}
+}
+
+func (r *rollback) run(ctx context.Context, run string) error {
+	var err error
+	if r.row, err = r.target.ImportRun(ctx, run); err != nil {
+		return err
+	}
+	if r.row.State == models.ImportRolledBack {
+		return fmt.Errorf("migration: run %s: %w", run, ErrRolledBack)
+	}
+	if r.row.State != models.ImportRollingBack {
+		if err := r.check(ctx); err != nil {
+			return err
+		}
+	}
+	owner, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("migration: %w", err)
+	}
+	row := r.row
+	row.Owner, row.State, row.Phase = owner.String(), models.ImportRollingBack, string(PhaseRollback)
+	if err := r.save(ctx, row); err != nil {
+		return err
+	}
+	if err := r.indexes(ctx); err != nil {
+		return err
+	}
+	if err := r.undo(ctx); err != nil {
+		return err
+	}
+	row = r.row
+	row.State, row.FinishedAt = models.ImportRolledBack, time.Now().UnixMilli()
+	return r.save(ctx, row)
+}
+
+// save stores the run's row.
+func (r *rollback) save(ctx context.Context, row models.ImportRun) error {
+	err := r.target.Batch(ctx, func(ctx context.Context) error {
+		if err := r.target.OwnRun(ctx, r.row.ID, r.row.Owner); err != nil {
+			return err
+		}
+		return r.target.SaveRun(ctx, row)
+	})
+	if err == nil {
+		r.row = row
+	}
+	return err
+}
+
+func (r *rollback) tell(p Progress) {
+	if r.opts.Progress != nil {
+		p.Run, p.Phase = r.row.ID, PhaseRollback
+		r.opts.Progress(p)
+	}
+}
+
+// indexes makes the indexes that a run which was cut off left out: deleting needs them.
+func (r *rollback) indexes(ctx context.Context) error {
+	var later putOff
+	if err := json.Unmarshal(r.row.Progress, &later); err != nil {
+		return fmt.Errorf("migration: the progress of run %s: %w", r.row.ID, err)
+	}
+	later.Deferred = false // rows that are deleted need no text index
+	return makeUp(ctx, r.target, r.row, &later, r.tell)
+}
+
+// check finds out whether anything was edited since.
+func (r *rollback) check(ctx context.Context) error {
+	keys, err := newKeySet(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = keys.close() }()
+	err = eachBatch(ctx, r.target, r.row.ID, false, func(b models.ImportBatch, entries []entry) error {
+		if b.Merged {
+			return nil
+		}
+		ids := keysOfEntries(entries)
+		if err := keys.add(ctx, b.Table, ids); err != nil {
+			return err
+		}
+		rows, err := rowsOf[b.Table].read(ctx, r.target, ids)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if row, ok := rows[e.key]; ok && !row.is(e) && !row.moved(e) {
+				r.edited(Finding{Kind: FindingDiffers, Table: b.Table, ID: e.key, Detail: "it is not what was imported"})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = eachBatch(ctx, r.target, r.row.ID, false, func(b models.ImportBatch, entries []entry) error {
+		if b.Merged || len(b.Replaced) > 0 {
+			return nil
+		}
+		return keys.strangers(ctx, r.target, b.Table, keysOfEntries(entries), func(d repo.Dependent) error {
+			r.edited(Finding{Kind: FindingExtra, Table: d.Table, ID: d.Key, Detail: "it belongs to " + d.Parent + " and was not imported with it"})
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if len(r.report.Edited) > 0 && !r.opts.Force {
+		var n int64
+		for _, c := range r.counts {
+			n += c
+		}
+		first := r.report.Edited[0]
+		return fmt.Errorf("migration: %w: %d rows, such as %s %s; force the rollback to lose these edits", ErrEdited, n, first.Table, first.ID)
+	}
+	return nil
+}
+
+func (r *rollback) edited(f Finding) {
+	kind := Finding{Kind: f.Kind, Table: f.Table}
+	if r.counts[kind]++; r.counts[kind] <= maxFindings {
+		r.report.Edited = append(r.report.Edited, f)
+	}
+	if r.opts.Force {
+		r.report.Lost++
+	}
+}
+
+// undo takes the journal's batches back, the last first, each in a transaction of its own together
+// with its place in the journal.
+func (r *rollback) undo(ctx context.Context) error {
+	var done int64
+	return eachBatch(ctx, r.target, r.row.ID, true, func(b models.ImportBatch, entries []entry) error {
+		var deleted, restored int64
+		err := r.target.Batch(ctx, func(ctx context.Context) error {
+			deleted, restored = 0, 0
+			if err := r.target.OwnRun(ctx, r.row.ID, r.row.Owner); err != nil {
+				return err
+			}
+			if !b.Merged {
+				var err error
+				if deleted, restored, err = r.batch(ctx, b, entries); err != nil {
+					return err
+				}
+			}
+			return r.target.DeleteBatch(ctx, r.row.ID, b.Seq)
+		})
+		if err != nil {
+			return fmt.Errorf("migration: rolling back %s: %w", b.Table, err)
+		}
+		if deleted > 0 {
+			r.report.Deleted[b.Table] += deleted
+		}
+		if restored > 0 {
+			r.report.Restored[b.Table] += restored
+		}
+		done += int64(len(entries))
+		r.tell(Progress{Table: b.Table, Done: done})
+		return nil
+	})
+}
+
+func (r *rollback) batch(ctx context.Context, b models.ImportBatch, entries []entry) (deleted, restored int64, err error) {
+	keys := keysOfEntries(entries)
+	if len(b.Replaced) > 0 {
+		before, err := rowsOf[b.Table].keys(b.Replaced)
+		if err != nil {
+			return 0, 0, err
+		}
+		there, err := rowsOf[b.Table].read(ctx, r.target, before)
+		if err != nil {
+			return 0, 0, err
+		}
+		if len(there) < len(before) {
+			return 0, 0, fmt.Errorf("%w: a row of %s that the import replaced was deleted since", ErrEdited, b.Table)
+		}
+		if err := rowsOf[b.Table].restore(ctx, r.target, b.Replaced); err != nil {
+			return 0, 0, err
+		}
+		keys = slices.DeleteFunc(keys, func(k string) bool { return slices.Contains(before, k) })
+		restored = int64(len(before))
+	}
+	deleted, err = r.target.DeleteImported(ctx, b.Table, keys)
+	return deleted, restored, err
+}
