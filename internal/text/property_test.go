@@ -254,23 +254,3 @@ func FuzzSnippet(f *testing.F) {
 		checkSnippet(t, s, q, max(width, 0)%1000)
 	})
 }
-
-// FuzzWords checks that the words of any message content are text that can be indexed.
-func FuzzWords(f *testing.F) {
-	for _, s := range samples {
-		f.Add(s)
-	}
-	f.Add(`{"text":"a \u0000 \ud800","files":[{"name":"x"}]}`)
-	f.Add(`[{"type":"content","content":"hi"},{"type":"tool_call","tool_call":{"params":"{\"a\":[1,{}]}"}}]`)
-	f.Add(strings.Repeat(`[{"content":`, 500))
-	f.Fuzz(func(t *testing.T, s string) {
-		w := text.Words(s)
-		if utf8.ValidString(s) && !utf8.ValidString(w) {
-			t.Fatalf("the words of %q are not valid UTF-8: %q", s, w)
-		}
-		if len(w) > 4*len(s)+16 {
-			t.Fatalf("the words of %d bytes take %d", len(s), len(w))
-		}
-		text.Doc(w)
-	})
-}
