@@ -60,7 +60,7 @@ func newDB(cfg Config) (*DB, error) {
 	store := repo.NewStore(late, r.defaults)
 	schema := migration.NewSchema(late, r.index, r.options.Logger)
 	return &DB{
-		Presenter: services.NewPresenter(store), SchemaManager: schema,
+		Presenter: services.NewPresenter(store, cfg.Embedder), SchemaManager: schema,
 		resolved: r, late: late, store: store, schema: schema,
 	}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -183,17 +182,7 @@ func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
 }
 
 func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]TextHit, error) {
-	db, err := r.s.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	h := hitSQL[kind]
-	m := r.s.eng().MatchTerms(h.terms, parsed)
-	w := where{conds: []string{m.Where}, args: slices.Concat(m.RankArgs, m.Args)}
-	q.limitTo(&w, h.created)
-	sql := "SELECT " + h.columns + ", " + m.Rank + " AS score FROM " + h.terms + " t " + h.key + " = t." + m.Key + " " + h.join +
-		w.sql() + " ORDER BY score, 1" + w.limit(limit)
-	rows, err := engine.Collect(ctx, db, scanHit(kind), sql, w.args...)
+	rows, err := r.find(ctx, kind, parsed, q, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -207,8 +196,22 @@ func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query
 		rows[i].Snippet, rows[i].Highlights = snip.Text, snip.Highlights
 		out[i] = rows[i].TextHit
 	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].Score > out[j].Score })
 	return out, nil
+}
+
+// find returns the hits of one kind, best first, without snippets.
+func (r *Search) find(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]hitRow, error) {
+	db, err := r.s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h := hitSQL[kind]
+	m := r.s.eng().MatchTerms(h.terms, parsed)
+	w := where{conds: []string{m.Where}, args: slices.Concat(m.RankArgs, m.Args)}
+	q.limitTo(&w, h.created)
+	sql := "SELECT " + h.columns + ", " + m.Rank + " AS score FROM " + h.terms + " t " + h.key + " = t." + m.Key + " " + h.join +
+		w.sql() + " ORDER BY score, 1" + w.limit(limit)
+	return engine.Collect(ctx, db, scanHit(kind), sql, w.args...)
 }
 
 // limitTo adds q's filters. Those of other kinds of hits are not set here.
