@@ -12,6 +12,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/repo"
@@ -106,3 +107,9 @@ func (db *DB) Ready(ctx context.Context) error {
 
 // Bulk returns the loader that an import writes through.
 func (db *DB) Bulk() *repo.Bulk { return repo.NewBulk(db.store) }
+
+// WithEmbedder returns the calls that make vectors of texts with another embedder than Config's, for
+// knowledge bases of different models in one database.
+func (db *DB) WithEmbedder(e embedding.Embedder) services.Embeddings {
+	return services.NewPresenter(db.store, e)
+}
