@@ -2,8 +2,11 @@ package tests
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"gorm.io/gorm"
 
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
@@ -14,6 +17,7 @@ func searchCases() []testCase {
 		{name: "what a query finds", run: queries},
 		{name: "titles, messages and chunks, limited and described", run: searchScope},
 		{name: "filters", run: searchFilters},
+		{name: "two Chinese characters are found as LIKE finds them", run: searchHan},
 		{name: "any word of a question", run: searchAnyWord},
 		{name: "better hits come first", run: searchRanking},
 		{name: "the version of the analyser", run: analyserVersion},
@@ -384,4 +388,33 @@ func analyserVersion(b *bench) {
 	_, err = b.db.RebuildTextIndex(b.ctx)
 	wantNil(b.t, "rebuild", err)
 	equal(b.t, "the version after another rebuild", version(), now)
+}
+
+func searchHan(b *bench) {
+	b.conversation("c")
+	r := rand.New(rand.NewPCG(2, 3))
+	han := []rune("数据库向量搜索消息，a 1")
+	var ms []models.Message
+	for i := range 400 {
+		content := make([]rune, 3+r.IntN(20))
+		for j := range content {
+			content[j] = han[r.IntN(len(han))]
+		}
+		ms = append(ms, models.Message{MsgID: fmt.Sprintf("m%03d", i), ConversationID: "c", Role: models.RoleUser, Content: string(content)})
+	}
+	_, err := b.db.InsertMessages(b.ctx, ms)
+	wantNil(b.t, "insert", err)
+	for range 25 {
+		word := string([]rune{han[r.IntN(9)], han[r.IntN(9)]})
+		var want []string
+		db := must[*gorm.DB](b.t)(b.db.Gorm(b.ctx))
+		wantNil(b.t, "scan", db.Raw("SELECT msg_id FROM messages WHERE content LIKE ?", "%"+word+"%").Scan(&want).Error)
+		got := b.searched(word)
+		slices.Sort(got)
+		slices.Sort(want)
+		deepEqual(b.t, word, got, want)
+		if len(want) == 0 {
+			b.t.Errorf("%s: nothing is there to be found", word)
+		}
+	}
 }
