@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"gorm.io/gorm"
 
+	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
@@ -37,6 +38,10 @@ type Config struct {
 	// Migrate lets Open bring an older Postgres schema up to date; without it that is
 	// ErrSchemaOutdated. An SQLite file is always brought up to date, after a copy was written beside it.
 	Migrate bool
+
+	// Embedder makes vectors of texts for EmbedPending, SearchSimilar and SearchHybrid; without one they
+	// return ErrUnsupported. Package embedding/openai is one for OpenAI-compatible servers.
+	Embedder embedding.Embedder
 
 	Vector      VectorConfig
 	Performance PerformanceConfig

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/fx"
 
+	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/services"
 )
@@ -26,6 +27,8 @@ type Params struct {
 	Lifecycle fx.Lifecycle
 	Config    Config
 	Logger    *slog.Logger `optional:"true"`
+	// Embedder is used unless the Config has one.
+	Embedder embedding.Embedder `optional:"true"`
 }
 
 // Result is what the module gives to the application. All of it is one database.
@@ -39,6 +42,7 @@ type Result struct {
 	Attachments   services.AttachmentStore
 	Knowledge     services.KnowledgeStore
 	Search        services.Searcher
+	Embeddings    services.Embeddings
 	Transactor    services.Transactor
 	Schema        migration.SchemaManager
 	Migrator      migration.Migrator
@@ -48,6 +52,9 @@ func newModule(p Params) (Result, error) {
 	cfg := p.Config
 	if cfg.Logger == nil {
 		cfg.Logger = p.Logger
+	}
+	if cfg.Embedder == nil {
+		cfg.Embedder = p.Embedder
 	}
 	db, err := newDB(cfg)
 	if err != nil {
@@ -59,6 +66,6 @@ func newModule(p Params) (Result, error) {
 	})
 	return Result{
 		DB: db, Presenter: db, Conversations: db, Messages: db, Attachments: db, Knowledge: db,
-		Search: db, Transactor: db, Schema: db, Migrator: db,
+		Search: db, Embeddings: db, Transactor: db, Schema: db, Migrator: db,
 	}, nil
 }

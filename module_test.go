@@ -14,6 +14,7 @@ import (
 	"go.uber.org/fx/fxtest"
 
 	"github.com/talkbase/talkbase"
+	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
@@ -131,5 +132,22 @@ func TestModuleRefusesABadConfiguration(t *testing.T) {
 	app := fx.New(fx.NopLogger, fx.Supply(talkbase.Config{}), talkbase.Module, fx.Invoke(func(*talkbase.DB) {}))
 	if !errors.Is(app.Err(), repo.ErrInvalid) {
 		t.Errorf("got %v, want ErrInvalid", app.Err())
+	}
+}
+
+func TestModuleTakesTheHostsEmbedder(t *testing.T) {
+	t.Parallel()
+	var e services.Embeddings
+	var k services.KnowledgeStore
+	app := fxtest.New(t, talkbase.Module, fx.NopLogger,
+		fx.Supply(talkbase.Config{DSN: "sqlite::memory:", Logger: slog.New(slog.DiscardHandler)}),
+		fx.Provide(func() embedding.Embedder { return embedding.HashedWords(8) }), fx.Populate(&e, &k))
+	app.RequireStart()
+	defer app.RequireStop()
+	if _, err := k.CreateBase(t.Context(), models.KnowledgeBase{ID: "kb", Dimensions: 8}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.SearchHybrid(t.Context(), repo.HybridQuery{Text: "a question", BaseID: "kb"}); err != nil {
+		t.Errorf("a hybrid search from text: got %v, want the host's embedder used", err)
 	}
 }

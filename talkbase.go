@@ -12,6 +12,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/repo"
@@ -60,7 +61,7 @@ func newDB(cfg Config) (*DB, error) {
 	store := repo.NewStore(late, r.defaults)
 	schema := migration.NewSchema(late, r.index, r.options.Logger)
 	return &DB{
-		Presenter: services.NewPresenter(store), SchemaManager: schema,
+		Presenter: services.NewPresenter(store, cfg.Embedder), SchemaManager: schema,
 		resolved: r, late: late, store: store, schema: schema,
 	}, nil
 }
@@ -106,3 +107,9 @@ func (db *DB) Ready(ctx context.Context) error {
 
 // Bulk returns the loader that an import writes through.
 func (db *DB) Bulk() *repo.Bulk { return repo.NewBulk(db.store) }
+
+// WithEmbedder returns the calls that make vectors of texts with another embedder than Config's, for
+// knowledge bases of different models in one database.
+func (db *DB) WithEmbedder(e embedding.Embedder) services.Embeddings {
+	return services.NewPresenter(db.store, e)
+}

@@ -84,3 +84,4 @@ func BenchmarkSize(b *testing.B)      { run(b, GroupSize) }
 func BenchmarkPresenter(b *testing.B) { run(b, GroupPresenter) }
 func BenchmarkVectors(b *testing.B)   { run(b, GroupVectors) }
 func BenchmarkImport(b *testing.B)    { run(b, GroupImport) }
+func BenchmarkSearch(b *testing.B)    { run(b, GroupSearch) }

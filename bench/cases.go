@@ -38,7 +38,7 @@ const (
 )
 
 // Groups are all groups, in the order of the report.
-var Groups = []string{GroupSize, GroupPresenter, GroupVectors, GroupImport}
+var Groups = []string{GroupSize, GroupPresenter, GroupVectors, GroupImport, GroupSearch}
 
 // Group returns the comparisons of a group on an engine. Databases are made as they are needed.
 func (e *Env) Group(ctx context.Context, group, engine string, s Sizes) ([]Comparison, error) {
@@ -63,6 +63,8 @@ func (e *Env) group(ctx context.Context, group, engine string, s Sizes) ([]Compa
 		return e.bulkVectors(ctx, engine, s)
 	case GroupImport:
 		return e.bulkImport(ctx, engine, s)
+	case GroupSearch:
+		return e.search(ctx, engine, s)
 	}
 	return nil, fmt.Errorf("no group %q", group)
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -174,7 +175,28 @@ func (s *Schema) Prepare(ctx context.Context, migrate bool) error {
 			return engine.Wrap(op, err)
 		}
 	}
-	return engine.Wrap(op, s.enableVectors(ctx))
+	if err := s.enableVectors(ctx); err != nil {
+		return engine.Wrap(op, err)
+	}
+	return engine.Wrap(op, s.checkAnalyser(ctx))
+}
+
+// checkAnalyser warns where another version of the analyser made the text index: what it made is still
+// found by most queries, and making it anew can take minutes, so whoever runs the program chooses when.
+func (s *Schema) checkAnalyser(ctx context.Context) error {
+	r, err := s.eng().Reader(ctx)
+	if err != nil {
+		return err
+	}
+	made, err := engine.One(ctx, r, engine.Value[string], "SELECT value FROM talkbase_meta WHERE key = ?", models.MetaTextAnalyser)
+	if err != nil && !errors.Is(err, engine.ErrNotFound) {
+		return err
+	}
+	if made != strconv.Itoa(text.Version) {
+		s.log.WarnContext(ctx, "the text index was made by another version of the analyser, and some searches may miss rows: run talkbase reindex, or call RebuildTextIndex",
+			slog.String("index", made), slog.Int("program", text.Version))
+	}
+	return nil
 }
 
 // backup copies an SQLite file before its schema changes.
@@ -216,7 +238,7 @@ func (s *Schema) setMeta(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = tx.DB.Clauses(clause.OnConflict{DoNothing: true}).Create(&models.Meta{Key: "text_analyser_version", Value: fmt.Sprint(text.Version)}).Error
+	err = tx.DB.Clauses(clause.OnConflict{DoNothing: true}).Create(&models.Meta{Key: models.MetaTextAnalyser, Value: fmt.Sprint(text.Version)}).Error
 	if err != nil {
 		return errors.Join(err, tx.Rollback())
 	}

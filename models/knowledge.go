@@ -125,6 +125,9 @@ type Meta struct {
 	Value string `gorm:"column:value;type:text;not null" json:"value"`
 }
 
+// MetaTextAnalyser is the key of the version of the analyser that made the text index.
+const MetaTextAnalyser = "text_analyser_version"
+
 // TableName is talkbase_meta.
 func (Meta) TableName() string { return "talkbase_meta" }
 

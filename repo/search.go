@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
+	"strconv"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -37,10 +38,24 @@ type TextQuery struct {
 	Query string
 	// In is where to look; everywhere when empty.
 	In []HitKind
+	// AnyWord finds rows with any of the words, best those with the most, instead of rows with all of
+	// them. Then frequent English words (the, how, is …) count only where there are no others, and a run
+	// of Chinese, Japanese or Korean is found by its pairs of characters. Phrases in quotes and exclusions
+	// stay what they are. It is for questions in whole sentences.
+	AnyWord bool
 	// ConversationID limits the search to one conversation's messages.
 	ConversationID string
 	// Role limits messages to one role.
 	Role models.Role
+	// BaseID limits the search to the chunks of one knowledge base.
+	BaseID string
+	// FileStatus limits the search to chunks of files in these states; empty is every state.
+	FileStatus []models.TaskStatus
+	// Processed limits the search to chunks that are processed, which are those a similarity query finds.
+	Processed bool
+	// CreatedFrom and CreatedBefore limit the search to what was created at or after the one and before
+	// the other, in milliseconds since the Unix epoch; 0 is no limit. Of chunks, their file's upload counts.
+	CreatedFrom, CreatedBefore int64
 	// Limit is how many to return of each kind, 20 when 0, at most 1,000.
 	Limit int
 }
@@ -50,9 +65,10 @@ type TextHit struct {
 	Kind HitKind `json:"kind"`
 	// ID is the conv_id, msg_id or chunk id.
 	ID string `json:"id"`
-	// ConversationID is set for conversations and messages, FileID for chunks.
+	// ConversationID is set for conversations and messages, FileID and BaseID for chunks.
 	ConversationID string `json:"conversation_id,omitempty"`
 	FileID         string `json:"file_id,omitempty"`
+	BaseID         string `json:"base_id,omitempty"`
 	// Title is that of the conversation, or the file's name.
 	Title string      `json:"title"`
 	Role  models.Role `json:"role,omitempty"`
@@ -74,17 +90,27 @@ func scanHit(kind HitKind) func(engine.Scanner, *hitRow) error {
 	return func(s engine.Scanner, h *hitRow) error {
 		h.Kind = kind
 		var rank float64
-		err := s.Scan(&h.ID, &h.ConversationID, &h.FileID, &h.Title, &h.Role, &h.CreatedAt, &h.content, &rank)
+		err := s.Scan(&h.ID, &h.ConversationID, &h.FileID, &h.BaseID, &h.Title, &h.Role, &h.CreatedAt, &h.content, &rank)
 		h.Score = -rank
 		return err
 	}
 }
 
-// hitSQL selects the columns of scanHit, without the rank, for each kind.
-var hitSQL = map[HitKind]struct{ terms, columns, join string }{
-	HitConversation: {termsOfTitles, "c.conv_id, c.conv_id, '', c.title, '', c.created_at, c.title", "JOIN conversations c ON c.id = t."},
-	HitMessage:      {termsOfMessages, "m.msg_id, m.conversation_id, '', c.title, m.role, m.created_at, m.content", "JOIN conversations c ON c.conv_id = m.conversation_id"},
-	HitChunk:        {termsOfChunks, "k.id, '', k.file_id, f.name, '', 0, k.content", "JOIN knowledge_files f ON f.id = k.file_id"},
+// hitSQL is how each kind is read: its columns as scanHit wants them, without the rank; the joins to
+// them, whose first is on the terms table's key; and the column that says when it was created.
+var hitSQL = map[HitKind]struct{ terms, columns, key, join, created string }{
+	HitConversation: {
+		termsOfTitles, "c.conv_id, c.conv_id, '', '', c.title, '', c.created_at, c.title",
+		"JOIN conversations c ON c.id", "", "c.created_at",
+	},
+	HitMessage: {
+		termsOfMessages, "m.msg_id, m.conversation_id, '', '', c.title, m.role, m.created_at, m.content",
+		"JOIN messages m ON m.id", "JOIN conversations c ON c.conv_id = m.conversation_id", "m.created_at",
+	},
+	HitChunk: {
+		termsOfChunks, "k.id, '', k.file_id, f.base_id, f.name, '', 0, k.content",
+		"JOIN knowledge_chunks k ON k.seq", "JOIN knowledge_files f ON f.id = k.file_id", "f.uploaded_at",
+	},
 }
 
 // SearchText returns what q finds: titles, then messages, then chunks, each best first, ties by id.
@@ -107,8 +133,16 @@ func (r *Search) search(ctx context.Context, q TextQuery) ([]TextHit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	if q.AnyWord {
+		parsed = parsed.Any()
+	}
 	if q.Role != "" && !q.Role.Valid() {
 		return nil, engine.Invalidf("role %.40q: use user, assistant, system or function", string(q.Role))
+	}
+	for _, s := range q.FileStatus {
+		if err := checkTask(s); err != nil {
+			return nil, err
+		}
 	}
 	kinds, err := r.kinds(q)
 	if err != nil {
@@ -127,8 +161,14 @@ func (r *Search) search(ctx context.Context, q TextQuery) ([]TextHit, error) {
 
 func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
 	all := []HitKind{HitConversation, HitMessage, HitChunk}
+	only := func(k HitKind) {
+		all = slices.DeleteFunc(all, func(have HitKind) bool { return have != k })
+	}
 	if q.ConversationID != "" || q.Role != "" {
-		all = []HitKind{HitMessage}
+		only(HitMessage)
+	}
+	if q.BaseID != "" || len(q.FileStatus) > 0 || q.Processed {
+		only(HitChunk)
 	}
 	if len(q.In) == 0 {
 		return all, nil
@@ -142,34 +182,7 @@ func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
 }
 
 func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]TextHit, error) {
-	db, err := r.s.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	h := hitSQL[kind]
-	m := r.s.eng().MatchTerms(h.terms, parsed)
-	var join string
-	switch kind {
-	case HitConversation:
-		join = h.join + m.Key
-	case HitMessage:
-		join = "JOIN messages m ON m.id = t." + m.Key + " " + h.join
-	case HitChunk:
-		join = "JOIN knowledge_chunks k ON k.seq = t." + m.Key + " " + h.join
-	}
-	sql := "SELECT " + h.columns + ", " + m.Rank + " AS score FROM " + h.terms + " t " + join + " WHERE " + m.Where
-	args := slices.Concat(m.RankArgs, m.Args)
-	if q.ConversationID != "" {
-		sql += " AND m.conversation_id = ?"
-		args = append(args, q.ConversationID)
-	}
-	if q.Role != "" {
-		sql += " AND m.role = ?"
-		args = append(args, string(q.Role))
-	}
-	sql += " ORDER BY score, 1 LIMIT ?"
-	args = append(args, limit)
-	rows, err := engine.Collect(ctx, db, scanHit(kind), sql, args...)
+	rows, err := r.find(ctx, kind, parsed, q, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -183,12 +196,49 @@ func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query
 		rows[i].Snippet, rows[i].Highlights = snip.Text, snip.Highlights
 		out[i] = rows[i].TextHit
 	}
-	sort.SliceStable(out, func(i, j int) bool { return out[i].Score > out[j].Score })
 	return out, nil
 }
 
+// find returns the hits of one kind, best first, without snippets.
+func (r *Search) find(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]hitRow, error) {
+	db, err := r.s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h := hitSQL[kind]
+	m := r.s.eng().MatchTerms(h.terms, parsed)
+	w := where{conds: []string{m.Where}, args: slices.Concat(m.RankArgs, m.Args)}
+	q.limitTo(&w, h.created)
+	sql := "SELECT " + h.columns + ", " + m.Rank + " AS score FROM " + h.terms + " t " + h.key + " = t." + m.Key + " " + h.join +
+		w.sql() + " ORDER BY score, 1" + w.limit(limit)
+	return engine.Collect(ctx, db, scanHit(kind), sql, w.args...)
+}
+
+// limitTo adds q's filters. Those of other kinds of hits are not set here.
+func (q TextQuery) limitTo(w *where, created string) {
+	w.eq("m.conversation_id", q.ConversationID)
+	w.eq("m.role", string(q.Role))
+	w.eq("f.base_id", q.BaseID)
+	if len(q.FileStatus) > 0 {
+		w.conds = append(w.conds, "f.status IN (?"+strings.Repeat(",?", len(q.FileStatus)-1)+")")
+		for _, s := range q.FileStatus {
+			w.args = append(w.args, string(s))
+		}
+	}
+	if q.Processed {
+		w.eq("k.status", string(models.TaskProcessed))
+	}
+	if q.CreatedFrom != 0 {
+		w.conds, w.args = append(w.conds, created+" >= ?"), append(w.args, q.CreatedFrom)
+	}
+	if q.CreatedBefore != 0 {
+		w.conds, w.args = append(w.conds, created+" < ?"), append(w.args, q.CreatedBefore)
+	}
+}
+
 // RebuildTextIndex makes the text index anew from the rows, in transactions of bounded size. It is
-// for rows that plain SQL inserted. It returns how many rows it indexed.
+// for rows that plain SQL inserted, and for an index that another version of the analyser made, which
+// opening the database warns of. It returns how many rows it indexed.
 func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	var total int64
 	for _, t := range textSources {
@@ -198,7 +248,11 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 			return total, wrap("rebuild text index", err)
 		}
 	}
-	return total, nil
+	return total, r.s.write(ctx, "rebuild text index", func(ctx context.Context, db *gorm.DB) error {
+		_, err := engine.Exec(ctx, db, "INSERT INTO talkbase_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+			models.MetaTextAnalyser, strconv.Itoa(text.Version))
+		return err
+	})
 }
 
 const rebuildBatch = 500

@@ -9,6 +9,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -113,6 +114,7 @@ type Presenter interface {
 	AttachmentStore
 	KnowledgeStore
 	Searcher
+	Embeddings
 	Transactor
 	Reporter
 }
@@ -133,12 +135,14 @@ type presenter struct {
 	*knowledge
 	*search
 	*store
+
+	embedder embedding.Embedder
 }
 
-// NewPresenter returns the presenter of a store.
-func NewPresenter(s *repo.Store) Presenter {
+// NewPresenter returns the presenter of a store. The embedder may be nil.
+func NewPresenter(s *repo.Store, e embedding.Embedder) Presenter {
 	return &presenter{
 		repo.NewConversations(s), repo.NewMessages(s), repo.NewAttachments(s),
-		repo.NewKnowledge(s), repo.NewSearch(s), s,
+		repo.NewKnowledge(s), repo.NewSearch(s), s, e,
 	}
 }

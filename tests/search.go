@@ -2,8 +2,11 @@ package tests
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"gorm.io/gorm"
 
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
@@ -13,6 +16,11 @@ func searchCases() []testCase {
 	return []testCase{
 		{name: "what a query finds", run: queries},
 		{name: "titles, messages and chunks, limited and described", run: searchScope},
+		{name: "filters", run: searchFilters},
+		{name: "two Chinese characters are found as LIKE finds them", run: searchHan},
+		{name: "any word of a question", run: searchAnyWord},
+		{name: "better hits come first", run: searchRanking},
+		{name: "the version of the analyser", run: analyserVersion},
 		{name: "chat content is searched by its words", run: searchContent},
 		{name: "queries without words are refused", run: emptyQueries},
 		{name: "updates and deletions keep the index in step", run: searchInStep},
@@ -155,7 +163,7 @@ func searchScope(b *bench) {
 	for i, want := range []repo.TextHit{
 		{Kind: repo.HitConversation, ID: "a", ConversationID: "a", Title: "Lighthouse a", CreatedAt: 7, Snippet: "Lighthouse a"},
 		{Kind: repo.HitMessage, ID: "a-assistant", ConversationID: "a", Title: "Lighthouse a", Role: models.RoleAssistant, CreatedAt: 9, Snippet: "a lighthouse on the rocks"},
-		{Kind: repo.HitChunk, ID: "chunk", FileID: "kb-file", Title: "kb-file.md", Snippet: "about the lighthouse"},
+		{Kind: repo.HitChunk, ID: "chunk", FileID: "kb-file", BaseID: "kb", Title: "kb-file.md", Snippet: "about the lighthouse"},
 	} {
 		h := hits[i]
 		if len(h.Highlights) != 1 || !strings.EqualFold(h.Snippet[h.Highlights[0][0]:h.Highlights[0][1]], "lighthouse") {
@@ -269,4 +277,144 @@ func rebuildIndex(b *bench) {
 	_, err := b.db.UpdateMessage(b.ctx, "p7", repo.MessageUpdate{Content: ptr("chi")})
 	wantNil(b.t, "update", err)
 	deepEqual(b.t, "after an update", append(b.searched("plain7"), b.searched("chi")...), []string{"p7"})
+}
+
+func searchFilters(b *bench) {
+	for i, id := range []string{"old", "new"} {
+		at := int64(i+1) * 1000
+		_, err := b.db.CreateConversation(b.ctx, models.Conversation{ConvID: id, Title: "harbour " + id, CreatedAt: at})
+		wantNil(b.t, "create", err)
+		_, err = b.db.InsertMessage(b.ctx, models.Message{MsgID: id + "-m", ConversationID: id, Role: models.RoleUser, Content: "the harbour", CreatedAt: at + 10})
+		wantNil(b.t, "insert", err)
+		b.base("kb-"+id, 3, models.MetricCosine)
+		status := []models.TaskStatus{models.TaskPaused, models.TaskProcessed}[i]
+		_, err = b.db.InsertFile(b.ctx, models.KnowledgeFile{ID: id + "-f", BaseID: "kb-" + id, Name: "n", Path: "p", Status: status, UploadedAt: at + 20})
+		wantNil(b.t, "insert file", err)
+		_, err = b.db.InsertChunks(b.ctx, []models.KnowledgeChunk{
+			{ID: id + "-k", FileID: id + "-f", Content: "a harbour", Status: models.TaskProcessed},
+			{ID: id + "-l", FileID: id + "-f", Content: "another harbour", Status: models.TaskPending},
+		})
+		wantNil(b.t, "insert chunks", err)
+	}
+	for _, c := range []struct {
+		name string
+		q    repo.TextQuery
+		want string
+	}{
+		{"none", repo.TextQuery{}, "new new-k new-l new-m old old-k old-l old-m"},
+		{"from", repo.TextQuery{CreatedFrom: 1010}, "new new-k new-l new-m old-k old-l old-m"},
+		{"from a millisecond later", repo.TextQuery{CreatedFrom: 1011}, "new new-k new-l new-m old-k old-l"},
+		{"before", repo.TextQuery{CreatedBefore: 2010}, "new old old-k old-l old-m"},
+		{"before a millisecond later", repo.TextQuery{CreatedBefore: 2011}, "new new-m old old-k old-l old-m"},
+		{"between", repo.TextQuery{CreatedFrom: 1020, CreatedBefore: 2001}, "new old-k old-l"},
+		{"a base", repo.TextQuery{BaseID: "kb-old"}, "old-k old-l"},
+		{"a base and a time", repo.TextQuery{BaseID: "kb-old", CreatedFrom: 1021}, ""},
+		{"an unknown base", repo.TextQuery{BaseID: "nothing"}, ""},
+		{"file status", repo.TextQuery{FileStatus: []models.TaskStatus{models.TaskPaused, models.TaskError}}, "old-k old-l"},
+		{"processed chunks", repo.TextQuery{Processed: true}, "new-k old-k"},
+		{"processed chunks of a base", repo.TextQuery{Processed: true, BaseID: "kb-new"}, "new-k"},
+		{"a role and a time", repo.TextQuery{Role: models.RoleUser, CreatedBefore: 2000}, "old-m"},
+		{"a conversation and a base", repo.TextQuery{ConversationID: "old", BaseID: "kb-old"}, ""},
+		{"a base's titles", repo.TextQuery{BaseID: "kb-old", In: []repo.HitKind{repo.HitConversation}}, ""},
+	} {
+		c.q.Query = "harbour"
+		hits, err := b.db.SearchText(b.ctx, c.q)
+		wantNil(b.t, c.name, err)
+		got := ids(hits, func(h repo.TextHit) string { return h.ID })
+		slices.Sort(got)
+		equal(b.t, c.name, strings.Join(got, " "), c.want)
+	}
+	_, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: "harbour", FileStatus: []models.TaskStatus{"lost"}})
+	wantErr(b.t, "unknown status", err, repo.ErrInvalid)
+}
+
+func searchAnyWord(b *bench) {
+	b.conversation("c")
+	for id, content := range map[string]string{
+		"pool": "A pool closes idle connections.", "idle": "The engine is idle.", "how": "How are you, and what is it?", "zh": "如何防止连接泄漏", "en": "stop",
+	} {
+		b.message("c", id, content)
+	}
+	for query, want := range map[string][]string{
+		"How do I stop idle connections?": {"en", "idle", "pool"},
+		"idle -engine":                    {"pool"},
+		"how is it":                       {"how", "idle"},
+		"连接池耗尽":                           {"zh"},
+		`"连接池"`:                           {},
+		`"idle engine" zebra`:             {},
+	} {
+		hits, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: query, AnyWord: true})
+		wantNil(b.t, query, err)
+		got := ids(hits, func(h repo.TextHit) string { return h.ID })
+		slices.Sort(got)
+		deepEqual(b.t, query, got, want)
+	}
+	_, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: "-idle", AnyWord: true})
+	wantErr(b.t, "an exclusion alone", err, repo.ErrInvalid)
+}
+
+func searchRanking(b *bench) {
+	b.conversation("c")
+	b.message("c", "often", "penguin penguin penguin on the ice")
+	b.message("c", "once", "a penguin was on the ice today")
+	b.message("c", "lost", "a penguin "+strings.Repeat("and many other words about the weather ", 40))
+	deepEqual(b.t, "by frequency and length", b.searched("penguin", repo.HitMessage), []string{"often", "once", "lost"})
+	b.message("c", "both", "the walrus met a penguin today")
+	hits, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: "walrus penguin", AnyWord: true})
+	wantNil(b.t, "search", err)
+	equal(b.t, "first by the number of words", hits[0].ID, "both")
+	for i := range hits[1:] {
+		if hits[i].Score < hits[i+1].Score {
+			b.t.Errorf("scores: got %v before %v, want them to fall", hits[i].Score, hits[i+1].Score)
+		}
+	}
+	for _, id := range []string{"z", "a", "M"} { // the same text: by id
+		b.message("c", id, "identical quokka")
+	}
+	deepEqual(b.t, "ties", b.searched("quokka", repo.HitMessage), []string{"M", "a", "z"})
+}
+
+func analyserVersion(b *bench) {
+	version := func() (v string) {
+		b.scan([]any{&v}, "SELECT value FROM talkbase_meta WHERE key = ?", models.MetaTextAnalyser)
+		return v
+	}
+	now := version()
+	b.exec("UPDATE talkbase_meta SET value = 'older' WHERE key = ?", models.MetaTextAnalyser)
+	_, err := b.db.RebuildTextIndex(b.ctx)
+	wantNil(b.t, "rebuild", err)
+	equal(b.t, "the version after a rebuild", version(), now)
+	b.exec("DELETE FROM talkbase_meta")
+	_, err = b.db.RebuildTextIndex(b.ctx)
+	wantNil(b.t, "rebuild", err)
+	equal(b.t, "the version after another rebuild", version(), now)
+}
+
+func searchHan(b *bench) {
+	b.conversation("c")
+	r := rand.New(rand.NewPCG(2, 3))
+	han := []rune("数据库向量搜索消息，a 1")
+	var ms []models.Message
+	for i := range 400 {
+		content := make([]rune, 3+r.IntN(20))
+		for j := range content {
+			content[j] = han[r.IntN(len(han))]
+		}
+		ms = append(ms, models.Message{MsgID: fmt.Sprintf("m%03d", i), ConversationID: "c", Role: models.RoleUser, Content: string(content)})
+	}
+	_, err := b.db.InsertMessages(b.ctx, ms)
+	wantNil(b.t, "insert", err)
+	for range 25 {
+		word := string([]rune{han[r.IntN(9)], han[r.IntN(9)]})
+		var want []string
+		db := must[*gorm.DB](b.t)(b.db.Gorm(b.ctx))
+		wantNil(b.t, "scan", db.Raw("SELECT msg_id FROM messages WHERE content LIKE ?", "%"+word+"%").Scan(&want).Error)
+		got := b.searched(word)
+		slices.Sort(got)
+		slices.Sort(want)
+		deepEqual(b.t, word, got, want)
+		if len(want) == 0 {
+			b.t.Errorf("%s: nothing is there to be found", word)
+		}
+	}
 }

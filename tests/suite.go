@@ -23,6 +23,7 @@ const (
 	Knowledge     Category = "Knowledge"
 	Similarity    Category = "Similarity"
 	Search        Category = "Search"
+	Hybrid        Category = "Hybrid"
 	Values        Category = "Values"
 	HostileText   Category = "HostileText"
 	PlainSQL      Category = "PlainSQL"
@@ -73,6 +74,7 @@ func groups() []group {
 		{Knowledge, knowledgeCases()},
 		{Similarity, similarityCases()},
 		{Search, searchCases()},
+		{Hybrid, hybridCases()},
 		{Values, valueCases()},
 		{HostileText, hostileTextCases()},
 		{PlainSQL, plainSQLCases()},

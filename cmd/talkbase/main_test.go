@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,7 +89,7 @@ func params(dir string, setup func(*testscript.Env) error) testscript.Params {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code": code, "json": jsonIs, "chat": writeChat, "knowledge": writeKnowledge, "sample": unpackSample, "bytes": writeBytes,
+			"code": code, "json": jsonIs, "chat": writeChat, "knowledge": writeKnowledge, "sample": unpackSample, "bytes": writeBytes, "embedder": embedServer,
 		},
 	}
 }
@@ -223,4 +225,27 @@ func writeBytes(ts *testscript.TestScript, _ bool, args []string) {
 	s, err := strconv.Unquote(args[1])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(s), 0o600))
+}
+
+// embedServer starts a server that speaks OpenAI's embeddings protocol and wants a key: embedder KEY. It
+// embeds as the sample is embedded, and $EMBED is its address.
+func embedServer(ts *testscript.TestScript, _ bool, args []string) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if auth := r.Header.Get("Authorization"); auth != "Bearer "+args[0] {
+			w.WriteHeader(http.StatusUnauthorized)
+			_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"message": "incorrect key " + auth}})
+			return
+		}
+		var req struct{ Input []string }
+		if err := json.NewDecoder(r.Body).Decode(&req); err != nil || len(req.Input) != 1 {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"object": "list", "data": []any{
+			map[string]any{"object": "embedding", "index": 0, "embedding": sample.Embed(req.Input[0])},
+		}})
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv("EMBED", s.URL+"/v1")
 }

@@ -26,9 +26,11 @@ func (a *app) searchCommand() *cobra.Command {
 		roles = append(roles, string(r))
 	}
 	role := oneOf("", roles...)
+	mode := oneOf(modeText, modeText, modeVector, modeHybrid)
+	var embed embedFlags
 	cmd := a.work(&cobra.Command{
 		Use:   "search TEXT…",
-		Short: "Find words in titles, messages and knowledge",
+		Short: "Find words in titles, messages and knowledge, or knowledge by its meaning",
 		Long: `search finds conversations by their title, messages, and chunks of knowledge files that have all of
 the given words. English words are found in every form, Chinese, Japanese and Korean by any part;
 letter case and accents do not matter.
@@ -36,10 +38,16 @@ letter case and accents do not matter.
   "exact phrase"    in quotes that reach talkbase: search '"connection pool"'
   conn*             words that begin so
   pool OR cache     one of them
-  -- pool -cache    without a word; the two dashes end the flags`,
+  -- pool -cache    without a word; the two dashes end the flags
+
+With --mode vector it finds the chunks of a knowledge base whose vectors are nearest to that of TEXT,
+with --mode hybrid those that are best by words and vectors together; TEXT may be a question, whose
+words need not all be there. TEXT is embedded by the model of the base: the offline one of the demo, or
+a server that --embed-url names.`,
 		Example: `  talkbase search connection pool
   talkbase search 向量 --in chunk
-  talkbase search timeout --role user --limit 5 --json`,
+  talkbase search timeout --role user --limit 5 --json
+  talkbase search "how are idle connections closed?" --mode hybrid --base notes`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("search needs a word to look for")
@@ -51,7 +59,18 @@ letter case and accents do not matter.
 		for _, k := range in.values {
 			q.In = append(q.In, repo.HitKind(k))
 		}
+		if mode.value != modeText && (q.ConversationID != "" || q.Role != "" || len(q.In) > 0) {
+			return usagef("--mode %s searches knowledge: --in, --conversation and --role are for --mode text", mode.value)
+		}
 		return a.withDB(cmd, func(ctx context.Context, db *talkbase.DB) error {
+			if mode.value != modeText {
+				return a.searchKnowledge(ctx, db, mode.value, q, &embed)
+			}
+			if q.BaseID != "" {
+				if _, err := onlyBase(ctx, db, q.BaseID); err != nil {
+					return err
+				}
+			}
 			if q.ConversationID != "" {
 				if _, err := db.GetConversation(ctx, q.ConversationID); err != nil {
 					return notFound(err, "conversation", q.ConversationID, "list them with talkbase conversations")
@@ -62,9 +81,7 @@ letter case and accents do not matter.
 				return err
 			}
 			return a.answer(searchAnswer{q.Query, list(hits)}, func(w *page) {
-				if len(hits) == 0 {
-					w.line("Nothing found.")
-				}
+				w.nothing(len(hits))
 				w.hits(hits)
 			})
 		})
@@ -79,6 +96,9 @@ letter case and accents do not matter.
 	f.Var(in, "in", "where to look: "+in.list()+" (default: everywhere)")
 	f.StringVar(&q.ConversationID, "conversation", "", "only messages of the conversation with this ID")
 	f.Var(role, "role", "only messages of this role: "+role.list())
+	f.StringVar(&q.BaseID, "base", "", "only the knowledge base with this ID; vector and hybrid search one, by default the only one there is")
+	f.Var(mode, "mode", "how to search: "+mode.list())
+	embed.register(f)
 	f.Var(size, "limit", "how many to find of each kind")
 	return cmd
 }
@@ -86,9 +106,7 @@ letter case and accents do not matter.
 // hits writes what a search found, each with its words marked.
 func (p *page) hits(hits []repo.TextHit) {
 	for i, h := range hits {
-		if i > 0 {
-			p.line("")
-		}
+		p.between(i)
 		switch h.Kind {
 		case repo.HitConversation:
 			p.line("title    %s", p.mark(h.Snippet, h.Highlights))

@@ -402,7 +402,8 @@ func (e *postgresEngine) MatchTerms(_ string, q text.Query) TermMatch {
 	lit := q.TSQuery()
 	return TermMatch{
 		Key: "id", Where: "t.terms @@ ?::text::tsquery", Args: []any{lit},
-		Rank: "-ts_rank(t.terms, ?::text::tsquery)", RankArgs: []any{lit},
+		// 1 divides by the logarithm of the document's length, so that long texts do not always win.
+		Rank: "-ts_rank(t.terms, ?::text::tsquery, 1)", RankArgs: []any{lit},
 	}
 }
 

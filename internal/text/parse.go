@@ -158,7 +158,11 @@ func (t term) nodes() []node {
 	sc.scan(t.text)
 	switch {
 	case !oneWord(toks):
-		return phrases(toks, t.prefix)
+		ns := phrases(toks, t.prefix)
+		for i := range ns {
+			ns[i].loose = !t.quoted
+		}
+		return ns
 	case t.quoted:
 		// Exactly this identifier, however it is capitalised and thus cut.
 		return phrases(toks[:1], t.prefix)

@@ -3,6 +3,9 @@ package text
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/kljensen/snowball/english"
 )
 
 // Query is a parsed search. It finds a document that matches every group, of which one alternative
@@ -17,12 +20,67 @@ type Query struct {
 type node struct {
 	toks   []string // consecutive tokens; one is simply a token
 	prefix bool     // the last of toks is a beginning
+	loose  bool     // toks are written together, but not in quotes
 	or     []node
 	and    []node
 }
 
 // IsZero reports whether q is the zero Query, which finds nothing.
 func (q Query) IsZero() bool { return len(q.groups) == 0 }
+
+// Any returns the query that needs only one of q's words or phrases and none of what q excludes.
+// Frequent English words are left out unless there are no others; a run of characters written without
+// spaces is found by any of its pairs.
+func (q Query) Any() Query {
+	if q.IsZero() {
+		return q
+	}
+	var words, frequent []node
+	for _, g := range q.groups {
+		for _, n := range g {
+			if n.isFrequent() {
+				frequent = append(frequent, n)
+			} else {
+				words = append(words, n.apart()...)
+			}
+		}
+	}
+	if len(words) == 0 {
+		words = frequent
+	}
+	return Query{groups: [][]node{words}, excluded: q.excluded}
+}
+
+// isFrequent reports whether n is an English word that is in every text.
+func (n node) isFrequent() bool {
+	if n.or != nil {
+		return n.or[0].isFrequent() // the word comes before its other forms
+	}
+	return len(n.toks) == 1 && !n.prefix && english.IsStopWord(n.toks[0])
+}
+
+// apart returns the tokens of a run of characters written without spaces, or n itself.
+func (n node) apart() []node {
+	if n.and != nil {
+		var out []node
+		for _, part := range n.and {
+			out = append(out, part.apart()...)
+		}
+		return out
+	}
+	gram := func(t string) bool { r, _ := utf8.DecodeRuneInString(t); return isGram(r) }
+	if !n.loose || len(n.toks) < 2 || !slices.ContainsFunc(n.toks, gram) {
+		return []node{n}
+	}
+	var out []node
+	for i, t := range n.toks {
+		if gram(t) && utf8.RuneCountInString(t) < 2 && len(out) > 0 {
+			continue // the last character is in the pair before
+		}
+		out = append(out, node{toks: []string{t}, prefix: n.prefix && i == len(n.toks)-1})
+	}
+	return out
+}
 
 // FTS5 returns the query as the right side of MATCH on an FTS5 table made with FTS5Tokenizer. Every
 // token is quoted, so it is always well-formed and never names a column.

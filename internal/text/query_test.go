@@ -110,3 +110,29 @@ func TestMatch(t *testing.T) {
 		t.Error("the zero Query finds something")
 	}
 }
+
+func TestAny(t *testing.T) {
+	for _, c := range []struct{ query, want string }{
+		{"fox", `("fox" OR "=fox")`},
+		{"how do I stop idle pools", `(("stop" OR "=stop") OR ("idl" OR "=idl") OR ("pool" OR "=pool"))`},
+		{"the how", `(("the" OR "=the") OR ("how" OR "=how"))`},
+		{`"the end" of -days`, `"the end" NOT ("day" OR "=day")`},
+		{"连接池", `("连接" OR "接池")`},
+		{`"连接池"`, `"连接 接池"`},
+		{"库", `"库" *`},
+		{"使用Go语言", `("使用" OR "go" OR "语言")`},
+		{"foo.bar", `"foo bar"`},
+		{"the*", `"the" *`},
+	} {
+		q, err := text.ParseQuery(c.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := q.Any().FTS5(); got != c.want {
+			t.Errorf("%s\n got %s\nwant %s", c.query, got, c.want)
+		}
+	}
+	if q := (text.Query{}).Any(); !q.IsZero() {
+		t.Error("the zero query finds something")
+	}
+}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"math"
 	"math/rand/v2"
 	"strconv"
-	"strings"
-	"unicode"
+
+	"github.com/talkbase/talkbase/embedding"
 )
 
 // LegacyKnowledge describes a knowledge base file as DeepChat leaves it behind. The zero value is a
@@ -28,7 +26,7 @@ type LegacyKnowledge struct {
 	// ChunksPerFile is how many chunks each has; 0 is 10, negative none.
 	ChunksPerFile int
 	// Embed makes the vector of a chunk from its text; it must return Dimensions elements. Nil is
-	// HashEmbedding.
+	// embedding.Hash.
 	Embed func(text string) []float32
 	// Statuses are given to the documents in turn; none means completed. A document that is
 	// "completed" or anything unknown has all its chunks so, with vectors; one that is "paused" has
@@ -157,7 +155,7 @@ func (k LegacyKnowledge) withDefaults() (LegacyKnowledge, error) {
 		return k, fmt.Errorf("a vector cannot have %d dimensions", k.Dimensions)
 	}
 	if k.Embed == nil {
-		k.Embed = func(text string) []float32 { return HashEmbedding(text, k.Dimensions) }
+		k.Embed = func(text string) []float32 { return embedding.Hash(text, k.Dimensions) }
 	}
 	if len(k.Statuses) == 0 {
 		k.Statuses = []string{"completed"}
@@ -342,44 +340,4 @@ func (b *builder) chunk(file string, index int, text, status string) (place, err
 	b.tables[tableVector].add(b.id(), embedding, file, id)
 	b.free = append(b.free, p)
 	return p, nil
-}
-
-// HashEmbedding is an embedding of text that needs no model: its words and their beginnings, hashed
-// into the given number of dimensions, of length one. Texts that share words are near each other.
-// The same text always gives the same vector.
-func HashEmbedding(text string, dimensions int) []float32 {
-	sum := make([]float64, dimensions)
-	add := func(feature string, weight float64) {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(feature))
-		// A feature has a direction of its own in all dimensions, as a real model's would have.
-		rng := rand.New(rand.NewPCG(h.Sum64(), 1))
-		for i := range sum {
-			sum[i] += weight * (rng.Float64() - 0.5)
-		}
-	}
-	for _, word := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsNumber(r)
-	}) {
-		add(word, 1)
-		if runes := []rune(word); len(runes) > 4 {
-			add(string(runes[:4])+"*", 0.5)
-		}
-	}
-	var norm float64
-	for _, v := range sum {
-		norm += v * v
-	}
-	out := make([]float32, dimensions)
-	if norm == 0 {
-		if dimensions > 0 {
-			out[0] = 1
-		}
-		return out
-	}
-	norm = math.Sqrt(norm)
-	for i, v := range sum {
-		out[i] = float32(v / norm)
-	}
-	return out
 }

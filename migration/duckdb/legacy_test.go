@@ -220,27 +220,6 @@ func TestWriteErrors(t *testing.T) {
 	}
 }
 
-func TestHashEmbedding(t *testing.T) {
-	t.Parallel()
-	dot := func(a, b []float32) (sum float64) {
-		for i := range a {
-			sum += float64(a[i]) * float64(b[i])
-		}
-		return sum
-	}
-	pool := HashEmbedding("A pool of connections to a database", 256)
-	if n := dot(pool, pool); math.Abs(n-1) > 1e-5 {
-		t.Errorf("length %f", n)
-	}
-	near, far := dot(pool, HashEmbedding("connections in a pool", 256)), dot(pool, HashEmbedding("Prüfsummen gehören daneben", 256))
-	if near < far+0.3 {
-		t.Errorf("near %f, far %f", near, far)
-	}
-	if v := HashEmbedding("", 3); !slices.Equal(v, []float32{1, 0, 0}) {
-		t.Errorf("of nothing: %v", v)
-	}
-}
-
 // TestColumnTypes reads tables that are not as the application made them.
 func TestColumnTypes(t *testing.T) {
 	t.Parallel()

@@ -25,7 +25,7 @@ func TestReport(t *testing.T) {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	for _, engine := range engines {
-		for _, want := range []string{"50 recent conversations", "last page", "get a message", "known vectors", "import messages"} {
+		for _, want := range []string{"50 recent conversations", "last page", "get a message", "known vectors", "import messages", "search a rare word", "search a Chinese word"} {
 			found := false
 			for line := range strings.Lines(out.String()) {
 				found = found || strings.Contains(line, want) && strings.Contains(line, engine)

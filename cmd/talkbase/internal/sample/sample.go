@@ -1,8 +1,7 @@
 // Package sample is a small DeepChat user-data folder for demonstrations: a chat.db and one
 // knowledge base, made by the program in the folder make.
 //
-// Vectors come from [Embed], which hashes words. It needs no model and no network, and finds texts
-// with the same words, not with the same meaning.
+// Vectors come from embedding.HashedWords, which needs no model and no network.
 package sample
 
 import (
@@ -10,6 +9,8 @@ import (
 	"bytes"
 	_ "embed"
 	"os"
+
+	"github.com/talkbase/talkbase/embedding"
 )
 
 //go:generate go run ./make
@@ -29,7 +30,14 @@ const (
 	Knowledge = "app_db/KnowledgeBase/" + Base
 	// Configs is the path of the configuration of the knowledge base in the folder.
 	Configs = "knowledge-configs.json"
+	// Model is what the knowledge base names as its embedding model.
+	Model = embedding.HashedWordsModel
+	// Dimensions is the length of the vectors.
+	Dimensions = 768
 )
+
+// Embed makes the vector of a text as those of the archive were made.
+func Embed(text string) []float32 { return embedding.Hash(text, Dimensions) }
 
 // Unpack writes the folder's files into dir, which must not hold them yet.
 func Unpack(dir string) error {

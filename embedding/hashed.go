@@ -1,6 +1,7 @@
-package sample
+package embedding
 
 import (
+	"context"
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
@@ -8,19 +9,37 @@ import (
 	"unicode"
 )
 
-const (
-	// Model is what the knowledge base names as its embedding model.
-	Model = "hashed-words"
-	// Dimensions is the length of the vectors.
-	Dimensions = 768
-)
+// HashedWordsModel is the model name of HashedWords.
+const HashedWordsModel = "hashed-words"
 
-// Embed makes a vector of length one from the words of a text: every word, the beginning of every
-// long word, and every pair of neighbouring Chinese, Japanese or Korean characters has a direction of
-// its own, derived from its hash, and a text is the sum of them. The same text always gives the same
-// vector; a text without words gives the first unit vector. It must not change without the archive.
-func Embed(text string) []float32 {
-	sum := make([]float64, Dimensions)
+// HashedWords returns an embedder that needs no model and no network: it finds texts with the same
+// words, not with the same meaning. It is for tests and demonstrations. Dimensions must be at least 1.
+//
+// Every word, the beginning of every long word, and every pair of neighbouring Chinese, Japanese or
+// Korean characters has a direction of its own, derived from its hash; a text is their sum, made one
+// long. The same text always gives the same vector; one without words gives the first unit vector.
+func HashedWords(dimensions int) Embedder { return hashedWords(max(dimensions, 1)) }
+
+type hashedWords int
+
+func (h hashedWords) Dimensions() int { return int(h) }
+
+func (h hashedWords) Model() string { return HashedWordsModel }
+
+func (h hashedWords) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	out := make([][]float32, len(texts))
+	for i, t := range texts {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		out[i] = Hash(t, int(h))
+	}
+	return out, nil
+}
+
+// Hash returns the vector that HashedWords gives a text. Vectors are stored, so it must not change.
+func Hash(text string, dimensions int) []float32 {
+	sum := make([]float64, dimensions)
 	for _, word := range words(text) {
 		add(sum, word, weight(word))
 		if r := []rune(word); len(r) > 4 && !wide(r[0]) {
@@ -31,7 +50,7 @@ func Embed(text string) []float32 {
 	for _, v := range sum {
 		norm += v * v
 	}
-	out := make([]float32, Dimensions)
+	out := make([]float32, dimensions)
 	if norm == 0 {
 		out[0] = 1
 		return out
@@ -55,7 +74,7 @@ func weight(word string) float64 {
 func add(sum []float64, feature string, weight float64) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(feature))
-	direction := rand.New(rand.NewPCG(h.Sum64(), 1))
+	direction := rand.New(rand.NewPCG(h.Sum64(), 1)) //nolint:gosec // no secret
 	for i := range sum {
 		sum[i] += weight * (direction.Float64() - 0.5)
 	}
