@@ -64,13 +64,13 @@ func (b *Block) Append(seq int64, r []float32) bool {
 	return true
 }
 
-// AppendFrom adds code i of another block with the same centre.
-func (b *Block) AppendFrom(o *Block, i int) {
-	b.Bits = append(b.Bits, o.Bits[i*o.Words:(i+1)*o.Words]...)
-	b.Seqs = append(b.Seqs, o.Seqs[i])
-	b.Factor = append(b.Factor, o.Factor[i])
-	b.Norm2 = append(b.Norm2, o.Norm2[i])
-	b.ones = append(b.ones, o.ones[i])
+// AppendAll adds the codes of another block with the same centre.
+func (b *Block) AppendAll(o *Block) {
+	b.Bits = append(b.Bits, o.Bits...)
+	b.Seqs = append(b.Seqs, o.Seqs...)
+	b.Factor = append(b.Factor, o.Factor...)
+	b.Norm2 = append(b.Norm2, o.Norm2...)
+	b.ones = append(b.ones, o.ones...)
 }
 
 // Slice returns the codes from i to j, which share b's memory.

@@ -56,6 +56,9 @@ func open(data []byte, magic uint32, width int, entry int) (count int, body []by
 	return int(n), data[headSize:end], nil
 }
 
+// FullSize is how many bytes Encode returns for a block of BlockSize codes.
+func (b *Block) FullSize() int { return headSize + BlockSize*(16+8*b.Words) + crcSize }
+
 // Encode returns the block as bytes: after the head the Seqs, the Bits, Factor and Norm2.
 func (b *Block) Encode() []byte {
 	out := head(blockMagic, b.Words, b.Len(), b.Len()*(16+8*b.Words))

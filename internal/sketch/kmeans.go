@@ -123,7 +123,7 @@ func KMeans(sample []float32, padded, k int, seed uint64) *Centres {
 	at := make([]int, n)
 	for range iterations {
 		c := NewCentres(all, padded)
-		Parallel(n, func(from, to int) {
+		Parallel(n, 64, func(from, to int) {
 			f := c.Finder()
 			for i := from; i < to; i++ {
 				at[i] = f.Nearest(sample[i*padded : (i+1)*padded])
@@ -159,9 +159,10 @@ func means(sample []float32, at []int, padded, k int, rng *rand.Rand) []float32 
 	return all
 }
 
-// Parallel calls f for a part of 0..n on each processor, and returns when all are done.
-func Parallel(n int, f func(from, to int)) {
-	workers := max(1, min(runtime.GOMAXPROCS(0), n/64))
+// Parallel calls f for a part of 0..n of at least this size on each processor, and returns when all
+// are done.
+func Parallel(n, least int, f func(from, to int)) {
+	workers := max(1, min(runtime.GOMAXPROCS(0), n/least))
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() { f(n*w/workers, n*(w+1)/workers) })
