@@ -19,6 +19,8 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
+var discard = slog.New(slog.DiscardHandler)
+
 // vectors is one base on SQLite with vectors v0, v1 …, each a row of data.
 type vectors struct {
 	t    testing.TB
@@ -31,12 +33,12 @@ type vectors struct {
 func openVectors(t testing.TB, path string, dims int, metric models.Metric) *vectors {
 	t.Helper()
 	ctx := t.Context()
-	e, err := engine.Open(ctx, engine.Options{DSN: path, Synchronous: "NORMAL", SharedBuffers: 256 << 20, Logger: slog.New(slog.DiscardHandler)})
+	e, err := engine.Open(ctx, engine.Options{DSN: path, Synchronous: "NORMAL", SharedBuffers: 256 << 20, Logger: discard})
 	check(t, err)
 	t.Cleanup(func() { check(t, e.Close()) })
 	var late engine.Late
 	late.Set(e)
-	check(t, migration.NewSchema(&late, "", slog.New(slog.DiscardHandler)).Prepare(ctx, true))
+	check(t, migration.NewSchema(&late, "", discard).Prepare(ctx, true))
 	v := &vectors{t: t, e: e, dims: dims, path: path, base: models.KnowledgeBase{ID: "kb", Dimensions: int64(dims), Metric: metric}}
 	v.exec("INSERT OR IGNORE INTO knowledge_bases (id, name, dimensions, metric) VALUES ('kb', 'kb', ?, ?)", dims, string(metric))
 	v.exec("INSERT OR IGNORE INTO knowledge_files (id, base_id, name, path, status, uploaded_at) VALUES ('f', 'kb', 'f', '/f', 'processed', 1)")
@@ -63,7 +65,7 @@ func (v *vectors) exec(query string, args ...any) {
 // chunks makes the chunks of vectors from first on.
 func (v *vectors) chunks(first, n int) {
 	v.t.Helper()
-	v.exec(`INSERT INTO knowledge_chunks (id, file_id, chunk_index, content, status)
+	v.exec(`INSERT OR IGNORE INTO knowledge_chunks (id, file_id, chunk_index, content, status)
 		WITH RECURSIVE c(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM c WHERE i + 1 < ?) SELECT 'v' || i, 'f', i, '', 'processed' FROM c`, first, first+n)
 }
 
@@ -291,6 +293,9 @@ func TestRecallAtScale(t *testing.T) {
 		queries = split(noise(rng, 50, dims), dims)
 	}
 	t.Logf("filled in %s", time.Since(start).Round(time.Millisecond))
+	if n > 200_000 {
+		queries = queries[:20] // the exact answers take seconds each
+	}
 	least := 0.99
 	if kind != "clusters" {
 		least = 0.95

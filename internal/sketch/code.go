@@ -32,8 +32,12 @@ func (b *Block) Len() int { return len(b.Seqs) }
 // Bytes is about how much memory the block takes.
 func (b *Block) Bytes() int64 { return int64(len(b.Seqs))*int64(8*b.Words+20) + 160 }
 
+// tiny is the squared length below which float32 loses what estimates are made of.
+const tiny = 1e-30
+
 // Append adds the code of r, a rotated vector minus the centre. It reports false, and adds nothing,
-// for a vector that no estimate can be made of: one with NaN or infinity, or too long for float32.
+// for a vector that no estimate can be made of: one with NaN or infinity, or too long or too short for
+// float32.
 func (b *Block) Append(seq int64, r []float32) bool {
 	var norm2, sum float64
 	for _, x := range r {
@@ -41,7 +45,7 @@ func (b *Block) Append(seq int64, r []float32) bool {
 		norm2 += f * f
 		sum += math.Abs(f)
 	}
-	if !(norm2 < math.MaxFloat32/16) { // NaN too
+	if !(norm2 < math.MaxFloat32/16) || norm2 != 0 && norm2 < tiny { // NaN too
 		return false
 	}
 	factor := 0.0
