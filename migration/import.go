@@ -36,6 +36,9 @@ func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportRepo
 	i := &importer{real: target, target: target, opts: opts.withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
 	i.memory = semaphore.NewWeighted(i.opts.MemoryLimit)
 	err := i.run(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
 	err = errors.Join(err, i.close())
 	i.report.OK = err == nil
 	if err == nil {
@@ -123,7 +126,7 @@ func (i *importer) run(ctx context.Context) error {
 		{PhaseIndex, i.makeUp},
 		{PhaseValidate, i.validate},
 	} {
-		if err := ctx.Err(); err != nil {
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		i.phase = step.phase

@@ -35,6 +35,7 @@ const (
 
 // SQLite's primary result codes that speak of the file itself.
 const (
+	codeError     = 1 // of statements that are right, when the schema is not
 	codeCorrupt   = 11
 	codeNotADB    = 26
 	codeIOErr     = 10
@@ -192,7 +193,7 @@ func (s *sqliteSource) fault(ctx context.Context, err error) error {
 		switch {
 		case e.Code()&0xff == codeNotADB:
 			return fmt.Errorf("migration: %s: %w: it is encrypted or not an SQLite database: %w", s.path, ErrNotLegacy, err)
-		case e.Code()&0xff == codeCorrupt, e.Code() == codeShortRead, e.Code()&0xff == codeIOErr:
+		case e.Code() == codeError, e.Code()&0xff == codeCorrupt, e.Code() == codeShortRead, e.Code()&0xff == codeIOErr:
 			return fmt.Errorf("migration: %s: %w: restore it from a backup such as chat.db.*.bak, or recover it with the sqlite3 shell's .recover: %w",
 				s.path, ErrSourceDamaged, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -394,6 +395,9 @@ func verify(ctx context.Context, target Target, run string, opts VerifyOptions) 
 		return v, err
 	}
 	manifest, err := ReadManifest(row.Backup)
+	if errors.Is(err, fs.ErrNotExist) {
+		return v, nil // somebody removed the backup, which is theirs to do
+	}
 	if err == nil {
 		err = manifest.Check(ctx, row.Backup)
 	}

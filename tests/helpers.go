@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -78,6 +79,9 @@ func must[T any](t testing.TB) func(v T, err error) T {
 		return v
 	}
 }
+
+// flipped returns x with its lowest bit flipped.
+func flipped(x float32) float32 { return math.Float32frombits(math.Float32bits(x) ^ 1) }
 
 func ptr[T any](v T) *T { return &v }
 

@@ -34,6 +34,7 @@ const (
 	Drift         Category = "Drift"
 	NoVectors     Category = "NoVectors"
 	Large         Category = "Large"
+	Import        Category = "Import"
 )
 
 // Suite says how to run the conformance suite on an engine.
@@ -83,6 +84,7 @@ func groups() []group {
 		{Drift, driftCases()},
 		{NoVectors, noVectorsCases()},
 		{Large, largeCases()},
+		{Import, importCases()},
 	}
 }
 

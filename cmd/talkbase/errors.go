@@ -84,7 +84,14 @@ func (a *app) wrongUse(err error) bool {
 // explain says what happened and what to do about it.
 func explain(ctx context.Context, err error) problem {
 	if ctx.Err() != nil {
-		return problem{Code: "CANCELED", Message: "interrupted; what was finished before is stored"}
+		p := problem{Code: "CANCELED", Message: "interrupted; what was finished before is stored"}
+		if m := (*migration.MigrationError)(nil); errors.As(err, &m) && m.Recoverable {
+			p.Hint = "talkbase import --resume goes on from there"
+			if m.Phase == migration.PhaseRollback {
+				p.Hint = "talkbase rollback " + m.Run + " goes on from there"
+			}
+		}
+		return p
 	}
 	var f *failure
 	if errors.As(err, &f) {
@@ -111,9 +118,20 @@ func codeOf(err error) string {
 		code string
 	}{
 		{migration.ErrNotLegacy, "NOT_LEGACY"},
+		{migration.ErrUnfinished, "talkbase import --resume goes on with it, --restart begins anew, talkbase rollback takes out what it wrote"},
+		{migration.ErrSourceChanged, "talkbase import --restart PATH begins anew"},
+		{migration.ErrEdited, "talkbase rollback --force loses these edits"},
+		{migration.ErrVerification, "talkbase verify tells more; talkbase rollback takes the import out"},
 		{migration.ErrSourceLocked, "SOURCE_LOCKED"},
 		{migration.ErrSourceDamaged, "SOURCE_DAMAGED"},
 		{migration.ErrNoReader, "NO_READER"},
+		{migration.ErrUnfinished, "UNFINISHED"},
+		{migration.ErrNothingToResume, "NOTHING_TO_RESUME"},
+		{migration.ErrSourceChanged, "SOURCE_CHANGED"},
+		{migration.ErrVerification, "VERIFICATION"},
+		{migration.ErrEdited, "EDITED"},
+		{migration.ErrRolledBack, "ROLLED_BACK"},
+		{repo.ErrTaken, "TAKEN"},
 		{fs.ErrNotExist, "NO_FILE"},
 		{fs.ErrPermission, "PERMISSION"},
 	} {
@@ -141,6 +159,9 @@ var hints = []struct {
 // message is the text of err without the names of our own packages and of the operation that was
 // asked for anyway.
 func message(err error) string {
+	if m := (*migration.MigrationError)(nil); errors.As(err, &m) {
+		err = m.Err // the phase is no news to whoever reads what went wrong
+	}
 	s := strings.TrimSpace(err.Error())
 	for _, prefix := range []string{"open database: ", "migration/duckdb: ", "migration: "} {
 		s = strings.TrimPrefix(s, prefix)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/dustin/go-humanize"
 )
 
 // choice is a flag with a few values.
@@ -59,6 +61,25 @@ func (c *choices) Set(s string) error {
 			c.values = append(c.values, v)
 		}
 	}
+	return nil
+}
+
+// size is a flag for a number of bytes, such as 64MiB.
+type size struct{ value, least int64 }
+
+// String is the value, for pflag.
+func (s *size) String() string { return humanize.IBytes(uint64(max(s.value, 0))) }
+
+// Type names the value in help.
+func (s *size) Type() string { return "bytes" }
+
+// Set refuses what is too small.
+func (s *size) Set(v string) error {
+	n, err := humanize.ParseBytes(v)
+	if err != nil || n < uint64(s.least) || n > 1<<62 { //nolint:gosec // least is a small constant
+		return fmt.Errorf("use a size of at least %s, such as 64MiB", humanize.IBytes(uint64(s.least))) //nolint:gosec // as above
+	}
+	s.value = int64(n)
 	return nil
 }
 

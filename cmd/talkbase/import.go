@@ -24,6 +24,7 @@ type importAnswer struct {
 func (a *app) importCommand() *cobra.Command {
 	var opts migration.ImportOptions
 	var quiet bool
+	memory := &size{value: migration.DefaultMemoryLimit, least: 1 << 20}
 	rows := &count{value: migration.DefaultBatchRows, least: 1, most: 100_000}
 	cmd := a.work(&cobra.Command{
 		Use:   "import PATH…",
@@ -36,11 +37,24 @@ app_db or KnowledgeBase folder, a chat.db, or a knowledge file. User-data folder
   Windows  %APPDATA%\DeepChat
 
 The files are only read. What is in their write-ahead logs comes along. Every row is counted: written,
-merged (it was there already), or rejected, with the reason. Importing again changes nothing.`,
+merged (it was there already), or rejected, with the reason. Importing again changes nothing.
+
+A backup of the files, and of an SQLite database that has data, is made first, and the rejected rows are
+written into it. At the end every row is read back and compared. An import that is interrupted, or whose
+machine dies, goes on with --resume. talkbase rollback takes an import out again.`,
 		Example: `  talkbase import ~/.config/DeepChat
   talkbase import chat.db --db postgres://user@localhost/chat
-  talkbase import app_db/KnowledgeBase/kb1 --json`,
+  talkbase import app_db/KnowledgeBase/kb1 --json
+  talkbase import --dry-run ~/.config/DeepChat
+  talkbase import --resume
+  talkbase import --replay talkbase.db.imports/01985b6e-…/rejects.jsonl`,
 		Args: func(_ *cobra.Command, args []string) error {
+			if opts.Resume || opts.Replay != "" {
+				if len(args) > 0 {
+					return usagef("with --resume and --replay, import takes no path")
+				}
+				return nil
+			}
 			if len(args) == 0 {
 				return usagef("import needs a path: a DeepChat user-data folder, a chat.db, or knowledge files")
 			}
@@ -48,13 +62,9 @@ merged (it was there already), or rejected, with the reason. Importing again cha
 		},
 	}, func(cmd *cobra.Command, args []string) (err error) {
 		ctx := cmd.Context()
-		opts.Paths, opts.BatchRows = args, rows.int()
+		opts.Paths, opts.BatchRows, opts.MemoryLimit = args, rows.int(), memory.value
 		// Looked for before the database is opened: a mistyped path makes no file.
-		found, err := migration.Discover(ctx, opts.Paths...)
-		if err != nil {
-			return importFailure(ctx, err)
-		}
-		if err := a.notASource(found); err != nil {
+		if err := a.lookFor(ctx, opts); err != nil {
 			return err
 		}
 		db, err := a.open(ctx)
@@ -67,10 +77,32 @@ merged (it was there already), or rejected, with the reason. Importing again cha
 	f := cmd.Flags()
 	f.BoolVar(&opts.MarkPendingAsError, "pending-as-error", false, "mark interrupted answers as errors")
 	f.BoolVar(&opts.RecoverOrphans, "recover-orphans", false, "put messages whose conversation is gone into conversations named Recovered")
+	f.BoolVar(&opts.PreferSource, "prefer-source", false, "replace rows of the database that have the same id and other content")
+	f.BoolVar(&opts.DryRun, "dry-run", false, "do everything but write")
+	f.BoolVar(&opts.Resume, "resume", false, "go on with an import that was interrupted")
+	f.BoolVar(&opts.Restart, "restart", false, "roll an interrupted import back, and begin anew")
+	f.StringVar(&opts.Replay, "replay", "", "import the rows of this reject file again")
+	f.StringVar(&opts.BackupDir, "backup-dir", "", "folder for the backup (default: FILE.imports beside an SQLite database)")
+	f.BoolVar(&opts.NoBackup, "no-backup", false, "make no backup")
+	f.BoolVar(&opts.NoVerify, "no-verify", false, "do not compare what is stored with what was read")
+	f.StringVar(&opts.RejectFile, "reject-file", "", "file for the rejected rows, which holds contents of chats (default: rejects.jsonl in the backup)")
+	f.Var(memory, "memory", "bound of the rows in memory, such as 64MiB")
 	f.StringVar(&opts.WorkDir, "work-dir", "", "folder for private copies of the files (default: the system's temporary folder)")
 	f.Var(rows, "batch-rows", "rows of one transaction")
 	f.BoolVarP(&quiet, "quiet", "q", false, "no progress")
 	return cmd
+}
+
+// lookFor finds out whether there is something to import, and that it is not the database itself.
+func (a *app) lookFor(ctx context.Context, opts migration.ImportOptions) error {
+	if opts.Resume || opts.Replay != "" {
+		return nil
+	}
+	found, err := migration.Discover(ctx, opts.Paths...)
+	if err != nil {
+		return importFailure(ctx, err)
+	}
+	return a.notASource(found)
 }
 
 // importInto imports and prints the report.
@@ -79,7 +111,7 @@ func (a *app) importInto(ctx context.Context, db *talkbase.DB, opts migration.Im
 	if err != nil {
 		err = importFailure(ctx, err)
 	}
-	if report == nil || len(report.Sources) == 0 && err != nil {
+	if report == nil || !report.RollbackPossible && err != nil && !hasRows(report) {
 		return err
 	}
 	out := importAnswer{ImportReport: report}
@@ -105,6 +137,16 @@ func (a *app) importWithProgress(ctx context.Context, db *talkbase.DB, opts migr
 		complete(report)
 	}
 	return report, err
+}
+
+// hasRows reports whether a report tells of any row, or of a source that is at fault.
+func hasRows(r *migration.ImportReport) bool {
+	for _, s := range r.Sources {
+		if len(s.Tables) > 0 || s.Error != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // complete makes lists of a report empty where they are missing, for JSON's sake.

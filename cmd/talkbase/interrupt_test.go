@@ -68,7 +68,7 @@ func TestAnInterruptedImportEndsInOrderAndCanBeRepeated(t *testing.T) {
 	if !strings.Contains(string(rest), "talkbase: interrupted") {
 		t.Errorf("standard error: got %q, want that it was interrupted", rest)
 	}
-	out, err := command(ctx, t, "import", source, "--db", target, "--json").Output()
+	out, err := command(ctx, t, "import", "--resume", "--db", target, "--json").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/talkbase/talkbase/cmd/talkbase/internal/sample"
 	"github.com/talkbase/talkbase/fixtures"
+	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/migration/duckdb"
 )
 
@@ -67,6 +68,13 @@ func params(dir string, setup func(*testscript.Env) error) testscript.Params {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("TALKBASE_DB", "")
+			env.Setenv("LATEST", fmt.Sprint((*migration.Schema)(nil).LatestSchemaVersion()))
+			home := filepath.Join(env.WorkDir, ".home")
+			env.Setenv("HOME", home)
+			env.Setenv("XDG_CONFIG_HOME", home)
+			if err := os.Mkdir(home, 0o700); err != nil {
+				return err
+			}
 			if setup != nil {
 				return setup(env)
 			}

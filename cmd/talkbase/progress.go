@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
@@ -25,9 +27,40 @@ func (a *app) progress(quiet bool) progress {
 		return silence{}
 	}
 	if _, ok := terminal(a.stderr); ok {
-		return &bars{container: mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(32)), bars: map[progressKey]*mpb.Bar{}}
+		return &bars{container: mpb.New(mpb.WithOutput(a.stderr), mpb.WithWidth(32)), bars: map[string]*bar{}}
 	}
 	return &lines{w: a.stderr, every: 2 * time.Second}
+}
+
+// subject says in words what is being worked on.
+func subject(p migration.Progress) string {
+	var parts []string
+	if p.Source != "" {
+		parts = append(parts, oneLine(filepath.Base(p.Source))+":")
+	}
+	switch p.Phase {
+	case migration.PhaseBackup:
+		parts = append(parts, "backup")
+	case migration.PhaseIndex:
+		if p.Table == "" {
+			parts = append(parts, "indexes")
+		} else {
+			parts = append(parts, "text index of")
+		}
+	case migration.PhaseValidate:
+		parts = append(parts, "verifying")
+	case migration.PhaseRollback:
+		parts = append(parts, "rolling back")
+	}
+	return strings.Join(append(parts, p.Table), " ")
+}
+
+// amount writes what is done: bytes of a backup, else rows.
+func amount(p migration.Progress, n int64) string {
+	if p.Phase == migration.PhaseBackup {
+		return humanize.Bytes(uint64(max(n, 0)))
+	}
+	return number(n)
 }
 
 type silence struct{}
@@ -40,47 +73,65 @@ type lines struct {
 	w     io.Writer
 	every time.Duration
 	last  time.Time
-	shown migration.Progress
+	shown string
 }
 
 func (l *lines) update(p migration.Progress) {
-	if p == l.shown || p.Done < p.Total && time.Since(l.last) < l.every {
+	line := subject(p) + " " + amount(p, p.Done)
+	if p.Total > 0 {
+		line += " of " + amount(p, p.Total)
+	}
+	if line == l.shown || p.Done != p.Total && time.Since(l.last) < l.every {
 		return
 	}
-	l.last, l.shown = time.Now(), p
-	_, _ = fmt.Fprintf(l.w, "%s: %s %s of %s\n", oneLine(filepath.Base(p.Source)), p.Table, number(p.Done), number(p.Total))
+	l.last, l.shown = time.Now(), line
+	if p.Remaining > 0 && p.Done < p.Total {
+		line += fmt.Sprintf(", %s a second, %s left", amount(p, int64(p.PerSecond)), p.Remaining.Round(time.Second))
+	}
+	_, _ = fmt.Fprintln(l.w, line)
 }
 
 func (l *lines) end(bool) {}
 
-type progressKey struct{ source, table string }
+// bar is one bar and what is written beside it.
+type bar struct {
+	*mpb.Bar
+	beside string
+}
 
-// bars draws one bar for each table.
+// bars draws one bar for each thing that is worked on.
 type bars struct {
 	container *mpb.Progress
-	bars      map[progressKey]*mpb.Bar
+	bars      map[string]*bar
 }
 
 func (b *bars) update(p migration.Progress) {
-	key := progressKey{p.Source, p.Table}
-	bar := b.bars[key]
-	if bar == nil {
-		bar = b.container.AddBar(p.Total,
-			mpb.PrependDecorators(
-				decor.Name(oneLine(filepath.Base(p.Source))+" "+p.Table, decor.WCSyncSpaceR),
-				decor.CountersNoUnit("%d/%d", decor.WCSyncSpace)),
-			mpb.AppendDecorators(decor.Percentage(decor.WCSyncSpace)))
-		b.bars[key] = bar
+	key := string(p.Phase) + subject(p)
+	one := b.bars[key]
+	if one == nil {
+		one = &bar{}
+		one.Bar = b.container.AddBar(p.Total,
+			mpb.PrependDecorators(decor.Name(subject(p), decor.WCSyncSpaceR), decor.Percentage(decor.WCSyncSpace)),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return one.beside })))
+		b.bars[key] = one
 	}
-	bar.SetCurrent(p.Done)
+	beside := amount(p, p.Done)
+	if p.Total > 0 {
+		beside += " of " + amount(p, p.Total)
+	}
+	if p.Remaining > 0 && p.Done < p.Total {
+		beside += fmt.Sprintf(", %s/s, %s left", amount(p, int64(p.PerSecond)), p.Remaining.Round(time.Second))
+	}
+	one.beside = beside
+	one.SetCurrent(p.Done)
 }
 
 func (b *bars) end(ok bool) {
-	for _, bar := range b.bars {
+	for _, one := range b.bars {
 		if ok {
-			bar.SetTotal(-1, true) // rows that were fewer than announced
+			one.SetTotal(-1, true) // rows that were fewer than announced
 		} else {
-			bar.Abort(false)
+			one.Abort(false)
 		}
 	}
 	b.container.Wait()

@@ -25,7 +25,7 @@ func (p *page) report(r *migration.ImportReport) {
 		p.counts(s.Tables)
 		p.reasons(s.Tables)
 		if s.Error != "" {
-			p.line("FAILED. What was read before is stored.")
+			p.line("FAILED")
 		}
 	}
 	p.rejects(r)
@@ -36,6 +36,17 @@ func (p *page) report(r *migration.ImportReport) {
 		p.line("Note: %s", oneLine(w))
 	}
 	p.line("\n%s", outcome(r))
+	if r.Backup != "" {
+		p.line("Backup: %s", oneLine(r.Backup))
+	}
+	switch v := r.Verification; {
+	case v != nil && !v.OK:
+		p.verification(v)
+	case v != nil:
+		p.line("Verified: every row is stored as it was read. To take it out again: talkbase rollback %s", r.Run)
+	case r.DryRun:
+		p.line("This was a dry run: nothing was written.")
+	}
 }
 
 // outcome sums an import up in a line.
@@ -115,5 +126,9 @@ func (p *page) rejects(r *migration.ImportReport) {
 	}
 	if more := total - int64(len(shown)); more > 0 {
 		p.line("  and %s more; --json lists the first 100", number(more))
+	}
+	if r.RejectFile != "" {
+		p.line("All of them, whole, are in %s", oneLine(r.RejectFile))
+		p.line("It holds contents of chats. talkbase import --replay loads them once the cause is mended.")
 	}
 }
