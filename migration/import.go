@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,6 +35,9 @@ import (
 // damaged on the way ends with what was read so far stored; the other files are still imported.
 func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportReport, error) {
 	i := &importer{real: target, target: target, opts: opts.withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
+	if i.opts.Replay != "" {
+		i.opts.Width = 1 // what rows refer to is looked for in the target
+	}
 	i.memory = semaphore.NewWeighted(i.opts.MemoryLimit)
 	err := i.run(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
@@ -177,11 +181,7 @@ func (i *importer) prepare(ctx context.Context) error {
 		return err
 	}
 	for _, f := range found {
-		print, err := fingerprint(ctx, f)
-		if err != nil {
-			return err
-		}
-		i.add(f, print)
+		i.add(f, "")
 	}
 	if i.opts.DryRun {
 		dry, done, err := newDryTarget(ctx, i.real, filepath.Join(i.work, "dry"))
@@ -278,9 +278,13 @@ func (i *importer) resume(ctx context.Context) error {
 		if f.Base != nil && f.Base.ID == "" {
 			f.Base = nil
 		}
-		print, err := fingerprint(ctx, f)
+		read := f
+		if kept.Replay != "" {
+			read = Found{Path: kept.Replay}
+		}
+		print, err := fingerprint(ctx, read)
 		if err == nil && print != s.Fingerprint {
-			err = fmt.Errorf("migration: %s: %w: close the application that writes to it and restart the import", s.Path, ErrSourceChanged)
+			err = fmt.Errorf("migration: %s: %w: close the application that writes to it and restart the import", read.Path, ErrSourceChanged)
 		}
 		errs = append(errs, err)
 		o := i.add(f, print)
@@ -305,13 +309,10 @@ func (i *importer) resume(ctx context.Context) error {
 
 // backup copies the sources, and a target that has data where it is a file.
 func (i *importer) backup(ctx context.Context) error {
-	if i.opts.Replay != "" || i.opts.DryRun {
-		return nil
-	}
 	dir := i.row.Backup
 	if dir == "" {
-		if i.recorded || i.opts.NoBackup || i.opts.BackupDir == "" {
-			return nil
+		if i.recorded || i.opts.NoBackup || i.opts.BackupDir == "" || i.opts.Replay != "" || i.opts.DryRun {
+			return i.identify(ctx)
 		}
 		dir = filepath.Join(i.opts.BackupDir, i.row.ID)
 	}
@@ -321,17 +322,35 @@ func (i *importer) backup(ctx context.Context) error {
 			i.warn("the backup of the run in %s cannot be read and is not used: %v", dir, err)
 			return nil
 		}
+		// A backup without its manifest is none, and one of a run that wrote nothing is of no use.
+		i.closers = append(i.closers, func() error {
+			if i.recorded {
+				return nil
+			}
+			return os.RemoveAll(dir)
+		})
 		if manifest, err = i.makeBackup(ctx, dir); err != nil {
-			return errors.Join(err, os.RemoveAll(dir)) // a backup without its manifest is none
+			return err
 		}
 	}
 	i.row.Backup, i.report.Backup = dir, dir
 	for n, s := range i.sources {
 		if n < len(manifest.Sources) && len(manifest.Sources[n].Files) > 0 {
-			s.open = filepath.Join(dir, manifest.Sources[n].Files[0].Name)
-			if s.fingerprint != manifest.Sources[n].Fingerprint {
-				return fmt.Errorf("migration: %s: %w: it changed while it was copied; close the application that writes to it", s.found.Path, ErrSourceChanged)
-			}
+			s.open, s.fingerprint = filepath.Join(dir, manifest.Sources[n].Files[0].Name), manifest.Sources[n].Fingerprint
+		}
+	}
+	return nil
+}
+
+// identify takes the fingerprints of sources of which there is no backup.
+func (i *importer) identify(ctx context.Context) error {
+	for _, s := range i.sources {
+		if s.fingerprint != "" || i.opts.DryRun {
+			continue
+		}
+		var err error
+		if s.fingerprint, err = fingerprint(ctx, s.found); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -410,16 +429,61 @@ func (i *importer) openSources(ctx context.Context) error {
 			s.source, err = open(ctx, s.open, s.dir)
 		}
 		if err != nil {
+			err = inPlace(err, s.open, s.found.Path)
 			s.report.Error = err.Error()
 			errs = append(errs, err)
 			continue
 		}
 		i.closers = append(i.closers, s.source.Close)
+		if err := i.describe(ctx, s); err != nil {
+			return err
+		}
 		if w, ok := s.source.(warner); ok {
 			i.report.Warnings = append(i.report.Warnings, w.Warnings()...)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// inPlace has an error about a copy name the original.
+func inPlace(err error, copied, original string) error {
+	if err == nil || copied == original {
+		return err
+	}
+	return &placed{err, copied, original}
+}
+
+type placed struct {
+	err              error
+	copied, original string
+}
+
+func (p *placed) Error() string { return strings.ReplaceAll(p.err.Error(), p.copied, p.original) }
+func (p *placed) Unwrap() error { return p.err }
+
+// describe adds to the preflight what only the opened source tells.
+func (i *importer) describe(ctx context.Context, s *openSource) error {
+	n := slices.Index(i.sources, s)
+	if n >= len(i.report.Preflight) {
+		return nil
+	}
+	tables, err := s.source.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	check := &i.report.Preflight[n]
+	check.Tables = map[string]int64{}
+	for _, t := range tables {
+		check.Tables[t.Name] = t.Rows
+	}
+	if chat, ok := s.source.(*sqliteSource); ok {
+		index, err := chat.index(ctx)
+		if err != nil {
+			return err
+		}
+		check.Version = index.level
+	}
+	return nil
 }
 
 // warner is a Source that has something to say to people.
@@ -477,7 +541,7 @@ func (i *importer) load(ctx context.Context, kind Kind) error {
 		if s.found.Kind != kind {
 			continue
 		}
-		err := i.one(ctx, int64(n), s)
+		err := inPlace(i.one(ctx, int64(n), s), s.open, s.found.Path)
 		if err == nil {
 			continue
 		}
@@ -642,7 +706,7 @@ func (i *importer) tell(p Progress) {
 	}
 	p.Run, p.Phase = i.row.ID, i.phase
 	if i.pace == nil || !i.pace.of(p) {
-		i.pace = newPace(p)
+		i.pace = newPace(p, time.Now)
 	}
 	i.pace.add(&p)
 	i.opts.Progress(p)

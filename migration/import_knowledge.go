@@ -212,6 +212,13 @@ func (k *knowledgeJob) sourceFiles(ctx context.Context, ids []string) (map[strin
 		out[id] = true
 		return nil
 	})
+	if err != nil || k.opts.Replay == "" {
+		return out, err
+	}
+	there, err := k.placesThere(ctx, ids)
+	for id := range there {
+		out[id] = true
+	}
 	return out, err
 }
 
@@ -281,6 +288,9 @@ func (k *knowledgeJob) makeBase(ctx context.Context, lengths map[int]int64) erro
 		existing: k.target.BasesByID, insert: k.target.InsertBases, replace: k.target.ReplaceBases,
 		same: func(have, want *models.KnowledgeBase) bool {
 			k.base = *have
+			if k.opts.Replay != "" {
+				return true // the rows are what is asked for
+			}
 			return have.Name == want.Name && have.Dimensions == want.Dimensions && have.Metric == want.Metric &&
 				have.EmbeddingModel == want.EmbeddingModel && have.Settings.String() == want.Settings.String()
 		},

@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -79,7 +80,66 @@ func (k *knowledgeJob) filePlaces(ctx context.Context, ids []string) (map[string
 		out[id] = p
 		return nil
 	})
+	if err != nil || k.opts.Replay == "" {
+		return out, err
+	}
+	there, err := k.placesThere(ctx, ids)
+	for id, p := range there {
+		if _, ok := out[id]; !ok {
+			out[id] = p
+		}
+	}
 	return out, err
+}
+
+// placesThere returns where files went that an earlier import placed, by their ids in the source.
+func (k *knowledgeJob) placesThere(ctx context.Context, ids []string) (map[string]place, error) {
+	out := map[string]place{}
+	for part := range slices.Chunk(ids, lookupStep) {
+		asked := map[string]string{}
+		for _, id := range part {
+			asked[id], asked[derivedID("file", k.base.ID, id)] = id, id
+		}
+		found, err := k.target.FilesByID(ctx, slices.Collect(maps.Keys(asked)))
+		if err != nil {
+			return nil, &targetError{fmt.Errorf("migration: %s: reading %s: %w", k.report.Path, tableFiles, err)}
+		}
+		for id, f := range found {
+			if f.BaseID == k.base.ID {
+				out[asked[id]] = place{id: f.ID, uploaded: f.UploadedAt}
+			}
+		}
+	}
+	return out, nil
+}
+
+// chunksThere is placesThere for chunks.
+func (k *knowledgeJob) chunksThere(ctx context.Context, ids []string, out map[string]place) error {
+	asked := map[string]string{}
+	for _, id := range ids {
+		if _, ok := out[id]; !ok {
+			asked[id], asked[derivedID("chunk", k.base.ID, id)] = id, id
+		}
+	}
+	chunks, err := k.target.ChunksByID(ctx, slices.Collect(maps.Keys(asked)))
+	if err != nil {
+		return &targetError{fmt.Errorf("migration: %s: reading %s: %w", k.report.Path, tableChunks, err)}
+	}
+	var files []string
+	for _, c := range chunks {
+		files = append(files, c.FileID)
+	}
+	slices.Sort(files)
+	in, err := k.target.FilesByID(ctx, slices.Compact(files))
+	if err != nil {
+		return &targetError{fmt.Errorf("migration: %s: reading %s: %w", k.report.Path, tableFiles, err)}
+	}
+	for id, c := range chunks {
+		if f, ok := in[c.FileID]; ok && f.BaseID == k.base.ID {
+			out[asked[id]] = place{id: c.ID, file: f.ID, sourceFile: f.ID, uploaded: f.UploadedAt}
+		}
+	}
+	return nil
 }
 
 // vectorRows returns, by chunk, the row of the vector to import for it.
@@ -235,6 +295,11 @@ func (k *knowledgeJob) vectorPlaces(ctx context.Context, chunks, files []string)
 	})
 	if err != nil {
 		return w, err
+	}
+	if k.opts.Replay != "" {
+		if err := k.chunksThere(ctx, chunks, w.chunks); err != nil {
+			return w, err
+		}
 	}
 	if w.files, err = k.sourceFiles(ctx, files); err != nil {
 		return w, err

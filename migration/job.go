@@ -121,9 +121,20 @@ func (i *importer) openRejects() error {
 	if err != nil {
 		return err
 	}
+	log.base = i.baseOf
 	i.rejects, i.report.RejectFile = log, path
 	i.closers = append(i.closers, log.close)
 	return log.recent(func(r Reject) { i.report.reject(r) })
+}
+
+// baseOf is the knowledge base that a source holds, nil for another kind of source.
+func (i *importer) baseOf(path string) *BaseConfig {
+	for _, s := range i.sources {
+		if s.found.Path == path {
+			return s.found.Base
+		}
+	}
+	return nil
 }
 
 // placeless counts the rows of tables that have no place in the target as rejected, apart from

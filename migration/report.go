@@ -14,6 +14,9 @@ type ImportReport struct {
 	DryRun bool `json:"dry_run,omitempty"`
 	// Resumed says that the run went on from a checkpoint; the counts are those of the whole run.
 	Resumed bool `json:"resumed,omitempty"`
+	// Preflight is what was known of each source before it was copied, Target of the database.
+	Preflight []SourceCheck `json:"preflight,omitempty"`
+	Target    *TargetCheck  `json:"target,omitempty"`
 	// Phases are the parts of the work that were begun, in their order. A resumed run lists its own.
 	Phases []PhaseReport `json:"phases,omitempty"`
 	// Backup is the folder of the backup, RejectFile the file of the rejected rows, "" for none.
