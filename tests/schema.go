@@ -64,7 +64,8 @@ func everyVersion(b *bench) {
 		equal(b.t, "version "+when, b.version(), target)
 		r, err := b.db.ValidateSchema(b.ctx)
 		wantNil(b.t, "validate "+when, err)
-		if r.OK || len(r.Drift) == 0 {
+		same := b.postgres() && target == 3 // step 4 makes what only SQLite needs
+		if r.OK || len(r.Drift) == 0 && !same {
 			b.t.Errorf("validate %s: got ok %t and %d differences, want some", when, r.OK, len(r.Drift))
 		}
 		equal(b.t, "version reported "+when, r.Version, target)

@@ -42,6 +42,8 @@ type Options struct {
 	Synchronous string
 	// SharedBuffers, WorkMem and MaintenanceWorkMem are in bytes.
 	SharedBuffers, WorkMem, MaintenanceWorkMem int64
+	// SketchCache bounds the memory for SQLite's sketches of vectors, in bytes; DefaultSketchCache when 0.
+	SketchCache int64
 	// MaxConns bounds the connections (SQLite: the readers).
 	MaxConns int
 	// BusyTimeout bounds how long a call waits for the writer, a lock or a connection.
@@ -181,6 +183,8 @@ type NearestQuery struct {
 	MaxDistance *float64
 	// FileStatus limits the answer to files of these states; empty is all.
 	FileStatus []models.TaskStatus
+	// Exact compares every vector, without the help of an index.
+	Exact bool
 }
 
 // Neighbor is one answer.

@@ -2,10 +2,8 @@ package engine
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math"
@@ -107,46 +105,6 @@ func statusFilter(q NearestQuery) (string, []any) {
 		args[i] = string(s)
 	}
 	return " AND f.status IN (?" + strings.Repeat(",?", len(args)-1) + ")", args
-}
-
-// Nearest scans every vector of the base and keeps the k nearest; then it reads what belongs to
-// them. It is exact.
-func (e *sqliteEngine) Nearest(ctx context.Context, db *gorm.DB, q NearestQuery) ([]Neighbor, error) {
-	filter, args := statusFilter(q)
-	rows, err := Query(ctx, db, "SELECT v.id, v.embedding"+findable+" AND v.base_id = ?"+filter, append([]any{q.Base.ID}, args...)...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	top := make(farthest, 0, q.K+1)
-	vec := make([]float32, len(q.Vector))
-	var id string
-	var blob []byte
-	for rows.Next() {
-		if err := rows.Scan(&id, &blob); err != nil {
-			return nil, classifySQLite(err)
-		}
-		if len(blob) != 4*len(vec) {
-			continue // written by other hands; a report of the database's health names it
-		}
-		for i := range vec {
-			vec[i] = math.Float32frombits(binary.LittleEndian.Uint32(blob[4*i:]))
-		}
-		n := Neighbor{VectorID: id, Distance: Distance(q.Metric, q.Vector, vec)}
-		if math.IsNaN(n.Distance) || q.MaxDistance != nil && n.Distance > *q.MaxDistance {
-			continue
-		}
-		if len(top) < q.K {
-			heap.Push(&top, n)
-		} else if nearer(n, top[0]) < 0 {
-			top[0] = n
-			heap.Fix(&top, 0)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, classifySQLite(err)
-	}
-	return e.describe(ctx, db, top)
 }
 
 // describe fills in what belongs to the neighbours. One that was deleted since it was read is

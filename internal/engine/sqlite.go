@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -44,6 +45,8 @@ type sqliteEngine struct {
 	first                 string
 	owned                 bool
 	noVectors             bool
+	sketches              *sketches
+	log                   *slog.Logger
 	tempDir               string
 	closing               sync.Once
 	closeErr              error
@@ -52,7 +55,7 @@ type sqliteEngine struct {
 func openSQLiteFile(ctx context.Context, o Options, t Target) (Engine, error) {
 	o.cannotSet(ctx, "SQLite has no schemas", "Schema")
 	o.cannotSet(ctx, "SQLite needs no vector index", "Vector.Index")
-	e := &sqliteEngine{owned: true, path: t.Path, noVectors: o.NoVectors}
+	e := &sqliteEngine{owned: true, path: t.Path, noVectors: o.NoVectors, sketches: newSketches(o.SketchCache), log: o.Logger}
 	if t.Path == "" {
 		dir, err := os.MkdirTemp("", "talkbase-")
 		if err != nil {
@@ -257,7 +260,7 @@ const sqliteTables = `SELECT name FROM sqlite_master WHERE type = 'table' AND na
 func openSQLitePool(ctx context.Context, o Options, pool *sql.DB) (Engine, error) {
 	o.cannotSet(ctx, "SQLite has no schemas", "Schema")
 	o.cannotSet(ctx, "the host's pool makes its own connections", perConnection...)
-	e := &sqliteEngine{readSQL: pool, writeSQL: pool, first: takeWriter, noVectors: o.NoVectors}
+	e := &sqliteEngine{readSQL: pool, writeSQL: pool, first: takeWriter, noVectors: o.NoVectors, sketches: newSketches(o.SketchCache), log: o.Logger}
 	e.turns, e.readTurns = newTurns(1, o.BusyTimeout), newTurns(1<<16, o.BusyTimeout)
 	var on int
 	if err := pool.QueryRowContext(ctx, "PRAGMA foreign_keys").Scan(&on); err != nil {
@@ -522,7 +525,10 @@ func (e *sqliteEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []mo
 	if err := insertRows(ctx, tx, "knowledge_vectors", vectorColumns, fresh, []int{1}, ""); err != nil {
 		return err
 	}
-	return insertRows(ctx, tx, "knowledge_vectors", vectorColumns, replaced, rowsPerStatement, vectorConflict)
+	if err := insertRows(ctx, tx, "knowledge_vectors", vectorColumns, replaced, rowsPerStatement, vectorConflict); err != nil {
+		return err
+	}
+	return e.sketches.foldAll(ctx, tx, rows)
 }
 
 // vectorConflict replaces a vector whose id is known.
@@ -563,12 +569,18 @@ func (e *sqliteEngine) MatchTerms(table string, q text.Query) TermMatch {
 	}
 }
 
-// VectorIndex describes none: every vector is compared, which needs no index.
-func (e *sqliteEngine) VectorIndex(models.KnowledgeBase, string, int64) (IndexSpec, string) {
-	return IndexSpec{}, ""
+// VectorIndex describes the sketches of a base.
+func (e *sqliteEngine) VectorIndex(base models.KnowledgeBase, _ string, rows int64) (IndexSpec, string) {
+	if rows < e.sketches.tuning.foldAt {
+		return IndexSpec{}, ""
+	}
+	return IndexSpec{Name: "sketches of " + base.ID, Method: sketchMethod, Body: base.ID}, ""
 }
 
 func (e *sqliteEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, error) {
+	if ix.Method == sketchMethod {
+		return e.buildSketches(ctx, ix.Body)
+	}
 	var n int
 	err := e.writeSQL.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?", ix.Name).Scan(&n)
 	if err != nil || n > 0 {
@@ -638,6 +650,7 @@ func (e *sqliteEngine) DropAll(ctx context.Context) error {
 
 func (e *sqliteEngine) Close() error {
 	e.closing.Do(func() {
+		e.sketches.clear()
 		for _, s := range []*statements{e.readStmts, e.writeStmts} {
 			if s != nil {
 				s.close()

@@ -12,6 +12,7 @@ var ourTables = []string{
 	"knowledge_bases", "knowledge_files", "knowledge_chunks", "knowledge_vectors",
 	"talkbase_meta",
 	"talkbase_import_runs", "talkbase_import_sources", "talkbase_import_batches", "talkbase_import_marks", "talkbase_import_edits",
+	"knowledge_sketches", "knowledge_sketch_blocks", "knowledge_sketch_pending",
 	"conversation_terms", "message_terms", "chunk_terms",
 }
 
