@@ -240,16 +240,20 @@ func TestRecallOnRealEmbeddings(t *testing.T) {
 	for _, metric := range []models.Metric{models.MetricCosine, models.MetricL2, models.MetricIP} {
 		t.Run(string(metric), func(t *testing.T) {
 			t.Parallel()
+			queries := queries
+			if metric != models.MetricCosine {
+				queries = queries[:len(queries)/4] // the vectors have length 1: the order is the same
+			}
 			v := openVectors(t, filepath.Join(t.TempDir(), "v.db"), 512, metric)
 			v.add(0, data, 1000)
 			wantRecall(t, "codes", v.measure(queries, 10), 0.99)
-			wantRecall(t, "codes, 100 nearest", v.measure(queries[:50], 100), 0.99)
+			wantRecall(t, "codes, 100 nearest", v.measure(queries[:20], 100), 0.99)
 			engine.SketchesOf(v.e).Lists(1000, 256)
 			if !v.build() {
 				t.Errorf("build: got nothing made, want lists")
 			}
 			wantRecall(t, "lists", v.measure(queries, 10), 0.99)
-			wantRecall(t, "lists, 100 nearest", v.measure(queries[:50], 100), 0.99)
+			wantRecall(t, "lists, 100 nearest", v.measure(queries[:20], 100), 0.99)
 		})
 	}
 }
