@@ -73,7 +73,7 @@ func TestSketchesFollowWrites(t *testing.T) {
 			"forget":    s.Forget,
 			"roll back": func() { v.rollBack(noise(rng, 60, dims), next) },
 			"move": func() {
-				v.exec("UPDATE knowledge_vectors SET seq = seq + 100000 WHERE seq = (SELECT min(seq) FROM knowledge_vectors)")
+				v.exec("UPDATE knowledge_vectors SET seq = (SELECT max(seq) + 100000 FROM knowledge_vectors) WHERE seq = (SELECT min(seq) FROM knowledge_vectors)")
 			},
 			"all delete": func() { v.exec("DELETE FROM knowledge_vectors WHERE seq % 100 <> 0") },
 		}
