@@ -135,6 +135,7 @@ func (i *importer) run(ctx context.Context) error {
 		}
 		i.phase = step.phase
 		i.report.Phases = append(i.report.Phases, PhaseReport{Phase: step.phase})
+		i.tell(Progress{})
 		start := time.Now()
 		err := step.do(ctx)
 		i.report.Phases[len(i.report.Phases)-1].Milliseconds = time.Since(start).Milliseconds()

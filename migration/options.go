@@ -119,7 +119,7 @@ func (o *ImportOptions) restore(r runOptions) {
 type Progress struct {
 	// Run is the import's id.
 	Run string
-	// Phase is the part of the work.
+	// Phase is the part of the work. Each begins with a report that has nothing more.
 	Phase Phase
 	// Source is the path of the file, "" where the work is not about one.
 	Source string

@@ -76,7 +76,13 @@ type lines struct {
 	shown string
 }
 
+// begins reports whether p says no more than that a phase begins.
+func begins(p migration.Progress) bool { return p.Source == "" && p.Table == "" && p.Total == 0 }
+
 func (l *lines) update(p migration.Progress) {
+	if begins(p) {
+		return
+	}
 	line := subject(p) + " " + amount(p, p.Done)
 	if p.Total > 0 {
 		line += " of " + amount(p, p.Total)
@@ -106,6 +112,9 @@ type bars struct {
 }
 
 func (b *bars) update(p migration.Progress) {
+	if begins(p) {
+		return
+	}
 	key := string(p.Phase) + subject(p)
 	one := b.bars[key]
 	if one == nil {
