@@ -156,12 +156,12 @@ func (i *importer) close() error {
 
 // prepare finds what there is to import, or to resume, and makes room for the work.
 func (i *importer) prepare(ctx context.Context) error {
-	work, err := os.MkdirTemp(i.opts.WorkDir, "talkbase-import-")
+	work, remove, err := newWorkDir(i.opts.WorkDir)
 	if err != nil {
-		return fmt.Errorf("migration: a private folder for the copies: %w", err)
+		return err
 	}
 	i.work = work
-	i.closers = append(i.closers, func() error { return os.RemoveAll(work) })
+	i.closers = append(i.closers, remove)
 	if err := i.unfinished(ctx); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -14,16 +13,16 @@ import (
 
 // keySet holds the ids of the rows a run wrote, on disk, so that memory does not grow with them.
 type keySet struct {
-	dir string
-	db  *sql.DB
+	remove func() error
+	db     *sql.DB
 }
 
 func newKeySet(ctx context.Context) (*keySet, error) {
-	dir, err := os.MkdirTemp("", "talkbase-keys-")
+	dir, remove, err := newWorkDir("")
 	if err != nil {
-		return nil, fmt.Errorf("migration: a private folder: %w", err)
+		return nil, err
 	}
-	k := &keySet{dir: dir}
+	k := &keySet{remove: remove}
 	if k.db, err = openPrivate(filepath.Join(dir, "keys.db")); err == nil {
 		for _, stmt := range []string{"PRAGMA journal_mode = OFF", "CREATE TABLE k (t TEXT, id TEXT, PRIMARY KEY (t, id)) WITHOUT ROWID"} {
 			if _, err = k.db.ExecContext(ctx, stmt); err != nil {
@@ -42,7 +41,7 @@ func (k *keySet) close() error {
 	if k.db != nil {
 		err = k.db.Close()
 	}
-	return errors.Join(err, os.RemoveAll(k.dir))
+	return errors.Join(err, k.remove())
 }
 
 func (k *keySet) add(ctx context.Context, table string, ids []string) error {

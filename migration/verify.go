@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -414,15 +413,15 @@ func (v *Verification) again(ctx context.Context, target Target, row models.Impo
 	if err := json.Unmarshal(row.Options, &kept); err != nil {
 		return err
 	}
-	work, err := os.MkdirTemp(opts.WorkDir, "talkbase-verify-")
+	work, remove, err := newWorkDir(opts.WorkDir)
 	if err != nil {
-		return fmt.Errorf("migration: a private folder for the copies: %w", err)
+		return err
 	}
 	o := ImportOptions{DryRun: true, NoVerify: true, WorkDir: work, Progress: tell}
 	o.restore(kept)
 	o = o.withDefaults()
 	i := &importer{real: target, target: target, opts: o, report: &ImportReport{}, memory: semaphore.NewWeighted(o.MemoryLimit), phase: PhaseValidate, work: work}
-	i.closers = append(i.closers, func() error { return os.RemoveAll(work) })
+	i.closers = append(i.closers, remove)
 	defer func() { err = errors.Join(err, i.close()) }()
 	dry, done, err := newDryTarget(ctx, target, filepath.Join(work, "dry"))
 	if err != nil {

@@ -85,7 +85,7 @@ func TestAnInterruptedImportEndsInOrderAndCanBeRepeated(t *testing.T) {
 	if m := report.Sources[0].Tables[1]; !report.OK || m.Read != 2000 || m.Merged+m.Written != 2000 || m.Written == 0 {
 		t.Errorf("repeated: got %+v, want that the rest of 2000 messages is written", report)
 	}
-	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "talkbase-import-*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "talkbase-work-*")); err != nil || len(left) > 0 {
 		t.Logf("private copies in %s, perhaps of other tests: %v %v", os.TempDir(), left, err)
 	}
 }
