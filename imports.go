@@ -32,12 +32,12 @@ func (db *DB) Import(ctx context.Context, opts migration.ImportOptions) (*migrat
 
 func (db *DB) backupDir(ctx context.Context) (string, error) {
 	const op = "import"
-	st, err := db.late.Get().State(ctx)
+	file, err := db.Bulk().File(ctx)
 	if err != nil {
-		return "", engine.Wrap(op, err)
+		return "", err
 	}
-	if st.Path != "" {
-		abs, err := filepath.Abs(st.Path)
+	if file != "" {
+		abs, err := filepath.Abs(file)
 		return abs + ".imports", err
 	}
 	dir, err := os.UserConfigDir()

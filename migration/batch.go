@@ -34,6 +34,9 @@ type stream[T any] struct {
 	existing func(ctx context.Context, ids []string) (map[string]T, error)
 	// same compares what is there with what is to be written.
 	same func(have, want *T) bool
+	// fits reports whether a row may overwrite the one that is there, and takes over what stays as it
+	// is: a row is never moved to another parent.
+	fits func(have, row *T) bool
 	// link checks, inside the batch, what rows that are not there refer to, and sets the
 	// reject of those that cannot be placed. It may be nil.
 	link func(ctx context.Context, rows []*transformed[T]) error
@@ -323,7 +326,7 @@ func (s *stream[T]) judge(out []settled[T], have map[string]T) (insert, replace 
 		case s.same(&there, &o.row):
 			o.verdict, o.there = merged, &there
 			continue
-		case s.job.opts.PreferSource && s.replace != nil && !fresh[o.key]:
+		case s.job.opts.PreferSource && s.replace != nil && !fresh[o.key] && (s.fits == nil || s.fits(&there, &o.row)):
 			o.there = &there
 			o.notes.add(ReasonReplaced)
 			replace = append(replace, o.row)

@@ -162,6 +162,13 @@ func (i *importer) prepare(ctx context.Context) error {
 	}
 	i.work = work
 	i.closers = append(i.closers, remove)
+	for _, p := range []*string{&i.opts.RejectFile, &i.opts.Replay, &i.opts.BackupDir} {
+		if *p != "" { // resuming may happen in another folder
+			if *p, err = filepath.Abs(*p); err != nil {
+				return fmt.Errorf("migration: %w", err)
+			}
+		}
+	}
 	if err := i.unfinished(ctx); err != nil {
 		return err
 	}

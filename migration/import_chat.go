@@ -145,9 +145,17 @@ func (c *chatJob) messages(ctx context.Context, t SourceTable) error {
 	s := stream[models.Message]{
 		job: &c.job, source: t, target: tableMessages, existing: c.target.MessagesByID, replace: c.target.ReplaceMessages,
 		canonical: (*models.Message).AppendCanonical,
-		same:      sameMessage,
-		begin:     func() { made = nil },
-		made:      func() []models.Conversation { return made },
+		same: func(have, row *models.Message) bool {
+			as := *row
+			c.keepOrder(have, &as)
+			return sameMessage(have, &as)
+		},
+		fits: func(have, row *models.Message) bool {
+			c.keepOrder(have, row)
+			return have.ConversationID == row.ConversationID
+		},
+		begin: func() { made = nil },
+		made:  func() []models.Conversation { return made },
 		prepare: func(ctx context.Context, rows []SourceRow) ([]transformed[models.Message], error) {
 			var err error
 			if rules.order, err = c.index.order(ctx, rows[0].RowID, rows[len(rows)-1].RowID); err != nil {
@@ -185,6 +193,14 @@ func (c *chatJob) messages(ctx context.Context, t SourceTable) error {
 		},
 	}
 	return s.run(ctx)
+}
+
+// keepOrder leaves a message that is replayed in its place: a reject file holds some rows of a
+// conversation, which do not tell its order.
+func (c *chatJob) keepOrder(have, row *models.Message) {
+	if c.opts.Replay != "" {
+		row.OrderSeq = have.OrderSeq
+	}
 }
 
 func sameMessage(a, b *models.Message) bool {
@@ -349,6 +365,7 @@ func (c *chatJob) attachmentStream(t SourceTable, prepare func(context.Context, 
 	return &stream[models.MessageAttachment]{
 		job: &c.job, source: t, target: tableMessageAttachments,
 		existing: c.target.AttachmentsByID, insert: c.target.InsertAttachments, replace: c.target.ReplaceAttachments,
+		fits:      func(have, row *models.MessageAttachment) bool { return have.MessageID == row.MessageID },
 		canonical: (*models.MessageAttachment).AppendCanonical,
 		same: func(a, b *models.MessageAttachment) bool {
 			return a.MessageID == b.MessageID && a.Type == b.Type && a.Data == b.Data && a.CreatedAt == b.CreatedAt

@@ -286,6 +286,10 @@ func (k *knowledgeJob) makeBase(ctx context.Context, lengths map[int]int64) erro
 	s := stream[models.KnowledgeBase]{
 		job: &k.job, source: SourceTable{Name: tableBases}, target: tableBases, canonical: (*models.KnowledgeBase).AppendCanonical,
 		existing: k.target.BasesByID, insert: k.target.InsertBases, replace: k.target.ReplaceBases,
+		fits: func(have, row *models.KnowledgeBase) bool {
+			row.CreatedAt = have.CreatedAt // a file does not say; it is the time of its oldest document
+			return have.Dimensions == row.Dimensions && have.Metric == row.Metric
+		},
 		same: func(have, want *models.KnowledgeBase) bool {
 			k.base = *have
 			if k.opts.Replay != "" {

@@ -14,6 +14,7 @@ import (
 func (k *knowledgeJob) files(ctx context.Context, t SourceTable) error {
 	s := stream[models.KnowledgeFile]{
 		job: &k.job, source: t, target: tableFiles, insert: k.target.InsertFiles, existing: k.target.FilesByID, replace: k.target.ReplaceFiles,
+		fits:      func(have, row *models.KnowledgeFile) bool { return have.BaseID == row.BaseID },
 		canonical: (*models.KnowledgeFile).AppendCanonical, serial: true, again: true,
 		same: func(a, b *models.KnowledgeFile) bool {
 			return a.BaseID == b.BaseID && a.Name == b.Name && a.Path == b.Path && a.MimeType == b.MimeType &&
@@ -162,6 +163,7 @@ func (k *knowledgeJob) vectorRows(ctx context.Context, chunks []string) (map[str
 func (k *knowledgeJob) chunks(ctx context.Context, t SourceTable) error {
 	s := stream[models.KnowledgeChunk]{
 		job: &k.job, source: t, target: tableChunks, existing: k.target.ChunksByID, insert: k.target.InsertChunks, replace: k.target.ReplaceChunks,
+		fits:      func(have, row *models.KnowledgeChunk) bool { return have.FileID == row.FileID },
 		canonical: (*models.KnowledgeChunk).AppendCanonical, again: true,
 		same: func(a, b *models.KnowledgeChunk) bool {
 			return a.FileID == b.FileID && a.ChunkIndex == b.ChunkIndex && a.Content == b.Content && a.Status == b.Status && a.Error == b.Error
@@ -250,6 +252,7 @@ func (k *knowledgeJob) chunksStored(ctx context.Context, rows []settled[models.K
 func (k *knowledgeJob) vectors(ctx context.Context, t SourceTable) error {
 	s := stream[models.KnowledgeVector]{
 		job: &k.job, source: t, target: tableVectors, existing: k.target.VectorsByID, insert: k.target.InsertVectors, replace: k.target.InsertVectors,
+		fits:      func(have, row *models.KnowledgeVector) bool { return have.ChunkID == row.ChunkID },
 		canonical: (*models.KnowledgeVector).AppendCanonical,
 		same: func(a, b *models.KnowledgeVector) bool {
 			return a.BaseID == b.BaseID && a.FileID == b.FileID && a.ChunkID == b.ChunkID && sameVector(a.Embedding, b.Embedding)

@@ -117,7 +117,7 @@ func (i *importer) openRejects() error {
 	if path == "" || i.opts.DryRun {
 		return nil
 	}
-	log, err := openRejectLog(path, i.rejectsEnd())
+	log, err := openRejectLog(path, i.rejectsEnd(), i.recorded)
 	if err != nil {
 		return err
 	}

@@ -36,32 +36,53 @@ type TargetCheck struct {
 // that is in the way at once.
 func (i *importer) preflight(ctx context.Context, found []Found) error {
 	var errs []error
-	var total, largest int64
+	var total int64
 	for _, f := range found {
 		check, err := preflightSource(f)
 		errs = append(errs, err)
 		i.report.Preflight = append(i.report.Preflight, check)
-		size := check.Bytes + check.LogBytes
-		total += size
-		largest = max(largest, size)
+		total += check.Bytes + check.LogBytes
 		if check.OpenBy != "" {
 			i.warn("%s is open in %s; what it writes from now on is not imported", f.Path, check.OpenBy)
 		}
 	}
-	empty, err := i.real.IsEmpty(ctx)
+	needs, err := i.preflightTarget(ctx, total)
 	if err != nil {
 		return errors.Join(append(errs, err)...)
+	}
+	return errors.Join(append(errs, room(needs))...)
+}
+
+// preflightTarget looks at the target and says how much room the import will need where.
+func (i *importer) preflightTarget(ctx context.Context, total int64) ([]need, error) {
+	empty, err := i.real.IsEmpty(ctx)
+	if err != nil {
+		return nil, err
 	}
 	i.report.Target = &TargetCheck{Empty: empty}
 	if !empty {
 		i.report.Warnings = append(i.report.Warnings, "The database has data already: it stays, and rows that are there with the same content count as merged.")
 	}
-	// The private copies, and beside each what the importer notes of it.
-	errs = append(errs, room(i.work, total+total/8, "the private copies; name another folder for them"))
-	if i.opts.BackupDir != "" && !i.opts.NoBackup && !i.opts.DryRun {
-		errs = append(errs, room(i.opts.BackupDir, total, "the backup; name another folder for it"))
+	file, err := i.real.File(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(errs...)
+	// The private copies, and beside each what the importer notes of it.
+	needs := []need{{i.work, total + total/8, "the private copies"}}
+	if i.opts.DryRun {
+		return needs, nil
+	}
+	var there int64
+	if file != "" {
+		needs = append(needs, need{filepath.Dir(file), total, "the database"})
+		if info, err := os.Stat(file); err == nil && !empty {
+			there = info.Size()
+		}
+	}
+	if i.opts.BackupDir != "" && !i.opts.NoBackup {
+		needs = append(needs, need{i.opts.BackupDir, total + there, "the backup"})
+	}
+	return needs, nil
 }
 
 func preflightSource(f Found) (SourceCheck, error) {
@@ -83,21 +104,56 @@ func preflightSource(f Found) (SourceCheck, error) {
 	return c, nil
 }
 
-// room checks that a folder, which may not exist yet, has room for so many bytes.
-func room(dir string, need int64, what string) error {
+// need is how many bytes of room something needs in a folder.
+type need struct {
+	dir   string
+	bytes int64
+	what  string
+}
+
+// room checks that the folders, which may not exist yet, have room for all that is needed in their
+// file systems together. What cannot be told is left to the writing.
+func room(needs []need) error {
+	sums := map[string]*need{}
+	free := map[string]uint64{}
+	var order []string
+	for _, n := range needs {
+		dir := existing(n.dir)
+		volume, left, err := freeBytes(dir)
+		if err != nil {
+			continue
+		}
+		if sums[volume] == nil {
+			sums[volume] = &need{dir: dir}
+			order = append(order, volume)
+		} else {
+			sums[volume].what += ", "
+		}
+		sums[volume].bytes += n.bytes
+		sums[volume].what += n.what
+		free[volume] = left
+	}
+	var errs []error
+	for _, volume := range order {
+		n := sums[volume]
+		if want := uint64(max(n.bytes, 0)); free[volume] < want { //nolint:gosec // it is not negative
+			errs = append(errs, fmt.Errorf("migration: %s: %w: %s are free and about %s are needed for %s; make room or name other folders",
+				n.dir, repo.ErrDiskFull, humanize.Bytes(free[volume]), humanize.Bytes(want), n.what))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// existing is the nearest folder above dir that exists.
+func existing(dir string) string {
 	for {
 		if _, err := os.Stat(dir); err == nil {
-			break
+			return dir
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
-			return nil
+			return dir
 		}
 		dir = up
 	}
-	free, err := freeBytes(dir)
-	if err != nil || free >= uint64(max(need, 0)) {
-		return nil //nolint:nilerr // writing will tell
-	}
-	return fmt.Errorf("migration: %s: %w: %s are free and %s are needed for %s", dir, repo.ErrDiskFull, humanize.Bytes(free), humanize.Bytes(uint64(need)), what) //nolint:gosec // need is positive here
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"math"
 	"os"
@@ -179,13 +180,16 @@ type rejectLog struct {
 }
 
 // openRejectLog opens a reject file for writing behind a length, and cuts off what is there beyond it.
-// Only its owner can read it.
-func openRejectLog(path string, length int64) (*rejectLog, error) {
+// Only its owner can read it. A run that begins overwrites nothing: what is there is fs.ErrExist.
+func openRejectLog(path string, length int64, resumed bool) (*rejectLog, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("migration: the reject file: %w", err)
 	}
 	l := &rejectLog{f: f}
+	if info, err := f.Stat(); !resumed && err == nil && info.Size() > 0 {
+		return nil, errors.Join(fmt.Errorf("migration: the reject file %s: %w: remove it or name another", path, fs.ErrExist), f.Close())
+	}
 	if err := f.Truncate(length); err != nil {
 		return nil, errors.Join(fmt.Errorf("migration: the reject file %s: %w", path, err), f.Close())
 	}

@@ -1,11 +1,11 @@
-//go:build !unix
+//go:build !unix && !windows
 
 package migration
 
-import "math"
+import "errors"
 
 // freeBytes is unknown here.
-func freeBytes(string) (uint64, error) { return math.MaxUint64, nil }
+func freeBytes(string) (string, uint64, error) { return "", 0, errors.ErrUnsupported }
 
 // full cannot tell a full disk here.
 func full(err error) error { return err }

@@ -12,13 +12,17 @@ import (
 	"github.com/talkbase/talkbase/repo"
 )
 
-// freeBytes is how much room there is for this user in a folder's file system.
-func freeBytes(dir string) (uint64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
+// freeBytes names a folder's file system and says how much room there is for this user.
+func freeBytes(dir string) (volume string, free uint64, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return "", 0, err
 	}
-	return uint64(st.Bavail) * uint64(st.Bsize), nil //nolint:gosec,unconvert // the types differ between systems
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return "", 0, err
+	}
+	return fmt.Sprint(st.Dev), uint64(fs.Bavail) * uint64(fs.Bsize), nil //nolint:gosec,unconvert // the types differ between systems
 }
 
 // full marks errors that mean a full disk.

@@ -125,6 +125,8 @@ type Checker interface {
 	RestoreIndex(ctx context.Context, ix repo.DroppedIndex) error
 	// Snapshot writes a copy of the database to path, or returns repo.ErrUnsupported.
 	Snapshot(ctx context.Context, path string) error
+	// File is the database's file, "" when it is not one.
+	File(ctx context.Context) (string, error)
 	// Finds reports whether a search for words finds a message or chunk.
 	Finds(ctx context.Context, table, id, words string) (bool, error)
 }

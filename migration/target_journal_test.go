@@ -207,3 +207,5 @@ func (m *memoryTarget) ReplaceFiles(_ context.Context, rows []models.KnowledgeFi
 func (m *memoryTarget) ReplaceChunks(_ context.Context, rows []models.KnowledgeChunk) error {
 	return overwrite(m.chunks, rows, func(c models.KnowledgeChunk) string { return c.ID })
 }
+
+func (m *memoryTarget) File(context.Context) (string, error) { return "", nil }

@@ -166,6 +166,12 @@ func (b *Bulk) Snapshot(ctx context.Context, path string) error {
 	return wrap("snapshot", b.s.eng().Snapshot(ctx, path))
 }
 
+// File is the database's file, "" when it is not one.
+func (b *Bulk) File(ctx context.Context) (string, error) {
+	st, err := b.s.eng().State(ctx)
+	return st.Path, wrap("the database's file", err)
+}
+
 // Finds reports whether a search for words finds a conversation, message or chunk, by its id.
 func (b *Bulk) Finds(ctx context.Context, table, id, words string) (bool, error) {
 	const op = "search for a row"

@@ -28,6 +28,12 @@ func importCases() []testCase {
 		{name: "edits are told from damage", run: importEdited},
 		{name: "the target or the source is preferred", run: importPrefers},
 		{name: "an import that lost its turn stops", run: importTaken},
+		{name: "rejected rows are placed once the cause is mended", run: importReplayed},
+		{name: "conflicts are replayed for the source", run: importReplayedConflicts},
+		{name: "a reject file overwrites nothing", run: importRejectFiles},
+		{name: "a dry run says what an import does and writes nothing", run: importDry},
+		{name: "the backup is whole and the sources are untouched", run: importBackedUp},
+		{name: "several folders into one database", run: importSeveral},
 	}
 	for _, d := range damages {
 		cases = append(cases, testCase{name: "verification finds " + d.name, run: func(b *bench) { importDamaged(b, d) }})
@@ -201,7 +207,12 @@ func importResumed(b *bench) {
 func (b *bench) cutOff(opts migration.ImportOptions, after int) {
 	b.t.Helper()
 	ctx, report := cutting(b.ctx, after)
-	opts.Progress, opts.BatchRows = report, 9
+	opts.BatchRows = 9
+	opts.Progress = func(p migration.Progress) {
+		if p.Phase == migration.PhaseConversations {
+			report(p)
+		}
+	}
 	if opts.BackupDir == "" {
 		opts.NoBackup = true
 	}

@@ -1,0 +1,223 @@
+package tests
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/talkbase/talkbase/fixtures"
+	"github.com/talkbase/talkbase/migration"
+	"github.com/talkbase/talkbase/models"
+	"github.com/talkbase/talkbase/repo"
+)
+
+// orphans rejects the orphaned messages of a chat and returns what they are rejected for.
+func (b *bench) orphans(seed uint64) (dir string, first *migration.ImportReport, lost []migration.Reject) {
+	b.t.Helper()
+	chat := small()
+	chat.Quirks = fixtures.QuirkOrphans | fixtures.QuirkBadText | fixtures.QuirkUntyped
+	dir = legacySet(b, seed, chat)
+	first = b.imported(migration.ImportOptions{Paths: []string{dir}, OnReject: func(r migration.Reject) error {
+		if r.Reason == migration.ReasonOrphan && r.Table == "messages" {
+			lost = append(lost, r)
+		}
+		return nil
+	}})
+	if len(lost) == 0 {
+		b.t.Fatal("no message was rejected as an orphan, want some")
+	}
+	return dir, first, lost
+}
+
+// valueOf is a column of a rejected row.
+func valueOf(r migration.Reject, column string) string {
+	s, _ := r.Values[slices.Index(r.Columns, column)].(string)
+	return s
+}
+
+func importReplayed(b *bench) {
+	_, first, lost := b.orphans(31)
+	for _, r := range lost {
+		id := valueOf(r, "conversation_id")
+		if _, err := b.db.GetConversation(b.ctx, id); errors.Is(err, repo.ErrNotFound) {
+			_, err := b.db.CreateConversation(b.ctx, models.Conversation{ConvID: id, Title: "made again"})
+			wantNil(b.t, "create", err)
+		}
+	}
+	before := b.digests()
+	replayed := b.imported(migration.ImportOptions{Replay: first.RejectFile, NoBackup: true})
+	for _, r := range lost {
+		m := b.getMessage(r.ID)
+		equal(b.t, "conversation", m.ConversationID, valueOf(r, "conversation_id"))
+	}
+	if n := reasons(replayed)[migration.ReasonOrphan]; n != reasons(first)[migration.ReasonOrphan]-int64(len(lost)) && n >= reasons(first)[migration.ReasonOrphan] {
+		b.t.Errorf("orphans that are left: got %d of %d, want those of messages placed", n, reasons(first)[migration.ReasonOrphan])
+	}
+	placed := b.digests()
+	again := b.imported(migration.ImportOptions{Replay: first.RejectFile, NoBackup: true})
+	for _, c := range counts(again) {
+		equal(b.t, "written by replaying again to "+c.Table, c.Written, 0)
+	}
+	deepEqual(b.t, "digests after replaying again", b.digests(), placed)
+	_, err := b.db.RollbackImport(b.ctx, replayed.Run, migration.RollbackOptions{})
+	wantNil(b.t, "rollback", err)
+	deepEqual(b.t, "digests after the rollback", b.digests(), before)
+}
+
+func importReplayedConflicts(b *bench) {
+	dir := legacySet(b, 32, small())
+	b.imported(migration.ImportOptions{Paths: []string{dir}})
+	m := must[[]models.Message](b.t)(b.someMessages(1))[0]
+	_, err := b.db.UpdateMessage(b.ctx, m.MsgID, repo.MessageUpdate{Content: ptr("the target's own")})
+	wantNil(b.t, "edit", err)
+	second := b.imported(migration.ImportOptions{Paths: []string{dir}})
+	equal(b.t, "content", b.getMessage(m.MsgID).Content, "the target's own")
+	replayed := b.imported(migration.ImportOptions{Replay: second.RejectFile, PreferSource: true, NoBackup: true})
+	if n := reasons(replayed)[migration.ReasonReplaced]; n < 1 {
+		b.t.Errorf("replaced: got %d, want the conflict", n)
+	}
+	got := b.getMessage(m.MsgID)
+	equal(b.t, "content", got.Content, m.Content)
+	equal(b.t, "place in the conversation", got.OrderSeq, m.OrderSeq)
+}
+
+func importRejectFiles(b *bench) {
+	dir := legacySet(b, 33, small())
+	mine := filepath.Join(b.t.TempDir(), "notes.txt")
+	wantNil(b.t, "write", os.WriteFile(mine, []byte("not to be lost"), 0o600))
+	_, err := b.importing(migration.ImportOptions{Paths: []string{dir}, RejectFile: mine})
+	wantErr(b.t, "a reject file that exists", err, fs.ErrExist)
+	kept, err := os.ReadFile(mine)
+	wantNil(b.t, "read", err)
+	equal(b.t, "the file", string(kept), "not to be lost")
+	runs, err := b.db.ImportRuns(b.ctx)
+	wantNil(b.t, "runs", err)
+	equal(b.t, "runs", len(runs), 0)
+	_, err = b.importing(migration.ImportOptions{Replay: mine})
+	wantErr(b.t, "replay something else", err, migration.ErrRejectFile)
+	_, err = b.importing(migration.ImportOptions{Replay: mine + ".not"})
+	wantErr(b.t, "replay nothing", err, fs.ErrNotExist)
+	if b.number("SELECT count(*) FROM conversations") != 0 {
+		b.t.Error("conversations were written, want none")
+	}
+}
+
+func importDry(b *bench) {
+	dir := legacySet(b, 34, small())
+	for _, what := range []string{"into an empty database", "again", "with edits"} {
+		before := b.digests()
+		runs, err := b.db.ImportRuns(b.ctx)
+		wantNil(b.t, "runs", err)
+		opts := migration.ImportOptions{Paths: []string{dir}, PreferSource: what == "with edits"}
+		dry := opts
+		dry.DryRun = true
+		said, err := b.importing(dry)
+		wantNil(b.t, "dry run "+what, err)
+		accounted(b.t, said)
+		equal(b.t, "dry run", said.DryRun, true)
+		deepEqual(b.t, "digests after a dry run "+what, b.digests(), before)
+		after, err := b.db.ImportRuns(b.ctx)
+		wantNil(b.t, "runs", err)
+		equal(b.t, "runs after a dry run", len(after), len(runs))
+		did := b.imported(opts)
+		deepEqual(b.t, "counts of a dry run "+what, counts(said), counts(did))
+		deepEqual(b.t, "target of a dry run "+what, said.Target, did.Target)
+		m := must[[]models.Message](b.t)(b.someMessages(2))[1]
+		_, err = b.db.UpdateMessage(b.ctx, m.MsgID, repo.MessageUpdate{Content: ptr("edited")})
+		wantNil(b.t, "edit", err)
+	}
+}
+
+// contents are the files of a folder, byte for byte, with their times.
+func contents(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	wantNil(t, "walk", filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		out[path] = info.ModTime().String() + info.Mode().String() + string(b)
+		return err
+	}))
+	return out
+}
+
+func importBackedUp(b *bench) {
+	b.earlier()
+	chat := small()
+	chat.Log = fixtures.LogRows
+	dir := legacySet(b, 35, chat)
+	before := contents(b.t, dir)
+	r := b.imported(migration.ImportOptions{Paths: []string{dir}})
+	for path, was := range before {
+		if now := contents(b.t, dir)[path]; now != was {
+			b.t.Errorf("%s changed, want the sources as they were", filepath.Base(path))
+		}
+	}
+	equal(b.t, "files", len(contents(b.t, dir)), len(before))
+	m, err := migration.ReadManifest(r.Backup)
+	wantNil(b.t, "manifest", err)
+	equal(b.t, "sources in the backup", len(m.Sources), len(r.Sources))
+	equal(b.t, "run of the backup", m.Run, r.Run)
+	equal(b.t, "the database is in the backup", m.Target != nil, b.pick("yes", "no") == "yes")
+	wantNil(b.t, "check", m.Check(b.ctx, r.Backup))
+	names := map[string]bool{}
+	for _, s := range m.Sources {
+		for _, f := range s.Files {
+			names[filepath.Base(f.Path)] = true
+			copied, err := os.ReadFile(filepath.Join(r.Backup, f.Name))
+			wantNil(b.t, "copy", err)
+			if !strings.HasSuffix(before[f.Path], string(copied)) {
+				b.t.Errorf("the copy of %s differs, want it the same", f.Path)
+			}
+		}
+	}
+	if !names["chat.db"] || !names["chat.db-wal"] {
+		b.t.Errorf("backup: got %v, want chat.db with its log", names)
+	}
+
+	damaged := filepath.Join(r.Backup, m.Sources[0].Files[0].Name)
+	f, err := os.OpenFile(damaged, os.O_WRONLY, 0)
+	wantNil(b.t, "open", err)
+	_, err = f.WriteAt([]byte{'x'}, 30)
+	wantNil(b.t, "damage", errors.Join(err, f.Close()))
+	wantErr(b.t, "check a damaged backup", m.Check(b.ctx, r.Backup), migration.ErrBackupDamaged)
+	v, err := b.db.VerifyImport(b.ctx, r.Run, migration.VerifyOptions{})
+	wantNil(b.t, "verify", err)
+	if v.OK || !slices.ContainsFunc(v.Findings, func(f migration.Finding) bool { return f.Kind == migration.FindingBackup }) {
+		b.t.Errorf("verification: got %s, want the damaged backup", show(v))
+	}
+	wantNil(b.t, "remove", os.RemoveAll(r.Backup))
+	v, err = b.db.VerifyImport(b.ctx, r.Run, migration.VerifyOptions{})
+	wantNil(b.t, "verify", err)
+	equal(b.t, "ok without a backup", v.OK, true)
+	equal(b.t, "compared with a backup", v.Backup, false)
+}
+
+// importSeveral imports knowledge bases and chats from several folders beside each other.
+func importSeveral(b *bench) {
+	one, two := legacySet(b, 36, small()), legacySet(b, 37, small())
+	first := b.imported(migration.ImportOptions{Paths: []string{one}})
+	alone := b.digests()
+	both := b.imported(migration.ImportOptions{Paths: []string{two, one}})
+	equal(b.t, "sources", len(both.Sources), 2*len(first.Sources))
+	for _, s := range both.Sources {
+		for _, c := range s.Tables {
+			if strings.HasPrefix(s.Path, one) && c.Written != 0 {
+				b.t.Errorf("%s of %s: written %d, want what is there merged", c.Table, s.Path, c.Written)
+			}
+		}
+	}
+	_, err := b.db.RollbackImport(b.ctx, both.Run, migration.RollbackOptions{})
+	wantNil(b.t, "rollback", err)
+	deepEqual(b.t, "digests after the rollback", b.digests(), alone)
+}
