@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz cover ci
+.PHONY: help demo test lint fmt bench fuzz kill cover ci
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -27,6 +27,11 @@ fuzz: ## run every fuzz target for FUZZTIME
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 		done; \
 	done
+
+KILLS ?= 2000
+kill: ## kill importing processes KILLS times on each engine, and import 100 random legacy sets
+	TALKBASE_KILLS=$(KILLS) TALKBASE_RANDOM_SETS=100 scripts/postgres run -- \
+		go test ./tests -count=1 -timeout 4h -run 'KilledImports|RandomImports' -v -rapid.checks=100
 
 cover: ## write the coverage of all tests to cover.html
 	scripts/postgres run -- go test -coverpkg=./... -coverprofile=cover.out ./...

@@ -325,6 +325,7 @@ func (s *stream[T]) judge(out []settled[T], have map[string]T) (insert, replace 
 			fresh[o.key] = true
 		case s.same(&there, &o.row):
 			o.verdict, o.there = merged, &there
+			fresh[o.key] = true
 			continue
 		case s.job.opts.PreferSource && s.replace != nil && !fresh[o.key] && (s.fits == nil || s.fits(&there, &o.row)):
 			o.there = &there

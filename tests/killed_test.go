@@ -148,16 +148,16 @@ func runChild(t *testing.T, task childTask, m *moment) (killed bool, last migrat
 	return false, last
 }
 
-// killCount is how many processes are killed on each engine.
-func killCount(t *testing.T) int {
+// number is what an environment variable says, or else a default.
+func number(t *testing.T, variable string, otherwise int) int {
 	t.Helper()
-	s := os.Getenv("TALKBASE_KILLS")
+	s := os.Getenv(variable)
 	if s == "" {
-		return 25
+		return otherwise
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
-		t.Fatalf("TALKBASE_KILLS: got %v, want a number", err)
+		t.Fatalf("%s: got %v, want a number", variable, err)
 	}
 	return n
 }
@@ -191,7 +191,7 @@ func (k *kills) note(p migration.Phase, killed bool) {
 func testKilledImports(t *testing.T, place func(t *testing.T) (dsn, schema string)) {
 	dir := t.TempDir()
 	writeLegacySet(t, dir)
-	k := &kills{left: killCount(t), phase: map[migration.Phase]int{}}
+	k := &kills{left: number(t, "TALKBASE_KILLS", 25), phase: map[migration.Phase]int{}}
 	total := k.left
 	const workers = 2
 	t.Run("workers", func(t *testing.T) {
