@@ -119,7 +119,7 @@ func backupError(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("migration: the backup's folder: %w; name another folder, or leave the backup out", err)
 	}
-	return fmt.Errorf("migration: the backup: %w", full(err))
+	return fmt.Errorf("migration: the backup: %w", err)
 }
 
 // sizeOf is how many bytes a source has with its logs.

@@ -43,7 +43,7 @@ func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportRepo
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
-	err = errors.Join(err, i.close())
+	err = full(errors.Join(err, i.close()))
 	i.report.OK = err == nil
 	if err == nil {
 		return i.report, nil

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/dustin/go-humanize"
+	"modernc.org/sqlite"
 
 	"github.com/talkbase/talkbase/repo"
 )
@@ -156,4 +157,16 @@ func existing(dir string) string {
 		}
 		dir = up
 	}
+}
+
+// full marks errors that mean a full disk, of files and of private databases.
+func full(err error) error {
+	var e *sqlite.Error
+	if errors.Is(err, repo.ErrDiskFull) {
+		return err
+	}
+	if noSpace(err) || errors.As(err, &e) && e.Code()&0xff == codeFull {
+		return fmt.Errorf("%w: make room: %w", repo.ErrDiskFull, err)
+	}
+	return err
 }

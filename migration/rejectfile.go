@@ -221,10 +221,10 @@ func (l *rejectLog) write(at int64, run string, rejects []Reject) (int64, error)
 		}
 	}
 	if _, err := l.f.WriteAt(b.Bytes(), at); err != nil {
-		return at, fmt.Errorf("migration: the reject file: %w", full(err))
+		return at, fmt.Errorf("migration: the reject file: %w", err)
 	}
 	if err := l.f.Sync(); err != nil {
-		return at, fmt.Errorf("migration: the reject file: %w", full(err))
+		return at, fmt.Errorf("migration: the reject file: %w", err)
 	}
 	return at + int64(b.Len()), nil
 }

@@ -55,7 +55,7 @@ func Rollback(ctx context.Context, target Target, run string, opts RollbackOptio
 		target: target, opts: opts, counts: map[Finding]int64{},
 		report: &RollbackReport{Run: run, Deleted: map[string]int64{}, Restored: map[string]int64{}},
 	}
-	err := r.run(ctx, run)
+	err := full(r.run(ctx, run))
 	if err == nil {
 		return r.report, nil
 	}

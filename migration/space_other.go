@@ -7,5 +7,5 @@ import "errors"
 // freeBytes is unknown here.
 func freeBytes(string) (string, uint64, error) { return "", 0, errors.ErrUnsupported }
 
-// full cannot tell a full disk here.
-func full(err error) error { return err }
+// noSpace cannot tell a full disk here.
+func noSpace(error) bool { return false }

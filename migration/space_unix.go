@@ -8,8 +8,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/talkbase/talkbase/repo"
 )
 
 // freeBytes names a folder's file system and says how much room there is for this user.
@@ -25,10 +23,7 @@ func freeBytes(dir string) (volume string, free uint64, err error) {
 	return fmt.Sprint(st.Dev), uint64(fs.Bavail) * uint64(fs.Bsize), nil //nolint:gosec,unconvert // the types differ between systems
 }
 
-// full marks errors that mean a full disk.
-func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
-		return fmt.Errorf("%w: %w", repo.ErrDiskFull, err)
-	}
-	return err
+// noSpace reports whether an error means a full disk.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }

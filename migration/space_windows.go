@@ -2,12 +2,9 @@ package migration
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 
 	"golang.org/x/sys/windows"
-
-	"github.com/talkbase/talkbase/repo"
 )
 
 // freeBytes names a folder's volume and says how much room there is for this user.
@@ -24,10 +21,7 @@ func freeBytes(dir string) (volume string, free uint64, err error) {
 	return filepath.VolumeName(abs), free, err
 }
 
-// full marks errors that mean a full disk.
-func full(err error) error {
-	if errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) {
-		return fmt.Errorf("%w: %w", repo.ErrDiskFull, err)
-	}
-	return err
+// noSpace reports whether an error means a full disk.
+func noSpace(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }

@@ -39,6 +39,7 @@ const (
 	codeCorrupt   = 11
 	codeNotADB    = 26
 	codeIOErr     = 10
+	codeFull      = 13
 	codeShortRead = 10 | 2<<8
 )
 

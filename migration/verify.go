@@ -366,7 +366,7 @@ type VerifyOptions struct {
 func Verify(ctx context.Context, target Target, run string, opts VerifyOptions) (*Verification, error) {
 	v, err := verify(ctx, target, run, opts)
 	if err != nil {
-		return v, &MigrationError{Run: run, Phase: PhaseValidate, Err: err}
+		return v, &MigrationError{Run: run, Phase: PhaseValidate, Err: full(err)}
 	}
 	return v, nil
 }

@@ -41,7 +41,7 @@ func newWorkDir(dir string) (work string, remove func() error, err error) {
 	if err == nil {
 		err = errTaken
 	}
-	return "", nil, fmt.Errorf("migration: a private folder for the copies: %w", full(err))
+	return "", nil, fmt.Errorf("migration: a private folder for the copies: %w", err)
 }
 
 // sweepWorkDirs removes the folders that nobody holds. What cannot be removed stays.

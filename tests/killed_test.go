@@ -25,8 +25,11 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
-// childVariable holds the task of a child process of these tests, as JSON.
+// childVariable holds the task of a child process of these tests: its name and its JSON.
 const childVariable = "TALKBASE_TEST_CHILD"
+
+// childTasks are what child processes do.
+var childTasks = map[string]func(task string) error{"imports": beChild}
 
 // childTask is what a child process does until it is killed.
 type childTask struct {
@@ -46,7 +49,7 @@ func (c childTask) options() migration.ImportOptions {
 	}
 }
 
-// beChild does the task of a child process. It prints a line when it is ready and one for every
+// beChild imports or rolls back. It prints a line when it is ready and one for every
 // report of progress.
 func beChild(task string) error {
 	var c childTask
@@ -109,7 +112,7 @@ func runChild(t *testing.T, task childTask, m *moment) (killed bool, last migrat
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"="+string(b))
+	cmd.Env = append(os.Environ(), childVariable+"=imports "+string(b))
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err == nil {

@@ -3,6 +3,7 @@ package tests_test
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -10,7 +11,8 @@ import (
 
 func TestMain(m *testing.M) {
 	if task := os.Getenv(childVariable); task != "" {
-		if err := beChild(task); err != nil {
+		name, rest, _ := strings.Cut(task, " ")
+		if err := childTasks[name](rest); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
