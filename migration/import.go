@@ -31,8 +31,9 @@ import (
 //
 // The error is a *MigrationError. It wraps ErrSourceDamaged, ErrSourceLocked, ErrNotLegacy, ErrNoReader,
 // ErrSourceChanged, ErrUnfinished, ErrNothingToResume, ErrVerification, repo.ErrTaken, or the target's
-// own errors such as repo.ErrDiskFull. The report is returned with it. A file that turns out to be
-// damaged on the way ends with what was read so far stored; the other files are still imported.
+// own errors such as repo.ErrDiskFull. The report is returned with it. Damage is looked for before
+// anything is written. A file in which it shows on the way after all ends with what was read so far
+// stored; the other files are still imported.
 func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportReport, error) {
 	i := &importer{real: target, target: target, opts: opts.withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
 	if i.opts.Replay != "" {
@@ -445,6 +446,13 @@ func (i *importer) openSources(ctx context.Context) error {
 			continue
 		}
 		i.closers = append(i.closers, s.source.Close)
+		if in, ok := s.source.(Inspector); ok {
+			if err := inPlace(in.Inspect(ctx), s.open, s.found.Path); err != nil {
+				s.report.Error = err.Error()
+				errs = append(errs, err)
+				continue
+			}
+		}
 		if err := i.describe(ctx, s); err != nil {
 			return err
 		}

@@ -72,6 +72,12 @@ type Source interface {
 	Close() error
 }
 
+// Inspector is what a Source implements that does not find all damage when it is opened.
+type Inspector interface {
+	// Inspect reads everything once. The error is the one that reading the rows would end with.
+	Inspect(ctx context.Context) error
+}
+
 // OpenFunc opens the file at path for reading, working in workDir, a private folder that the
 // caller removes.
 type OpenFunc func(ctx context.Context, path, workDir string) (Source, error)

@@ -269,3 +269,45 @@ func TestNoRoomIsSaidFirst(t *testing.T) {
 		t.Errorf("the backup's folder: got %v, want none", err)
 	}
 }
+
+func init() { childTasks["unreadable"] = beUnreadable }
+
+// beUnreadable imports a file that its user may not read.
+func beUnreadable(task string) error {
+	ctx := context.Background()
+	dir := filepath.Dir(task)
+	db, err := talkbase.Open(ctx, killedConfig(filepath.Join(dir, "talk.db"), ""))
+	if err != nil {
+		return err
+	}
+	_, err = db.Import(ctx, migration.ImportOptions{Paths: []string{task}, WorkDir: dir})
+	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "no permission to read it") {
+		return fmt.Errorf("import: got error %w, want that it may not be read", err)
+	}
+	if runs, err := db.ImportRuns(ctx); err != nil || len(runs) > 0 {
+		return fmt.Errorf("runs: got %d (%w), want none", len(runs), err)
+	}
+	return db.Close()
+}
+
+// The child is an ordinary user, even where the tests are run by root.
+func TestSourcesThatMayNotBeRead(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "chat.db")
+	if _, err := (fixtures.LegacyChat{Version: 9, Conversations: 1, MessagesPer: 2}).Write(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"=unreadable "+path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getgid(), Size: 1}},
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("the child: %v: %s", err, out)
+	}
+}

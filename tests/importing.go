@@ -34,6 +34,7 @@ func importCases() []testCase {
 		{name: "a dry run says what an import does and writes nothing", run: importDry},
 		{name: "the backup is whole and the sources are untouched", run: importBackedUp},
 		{name: "several folders into one database", run: importSeveral},
+		{name: "damaged sources are named and nothing is written", run: importDamagedSources},
 	}
 	for _, d := range damages {
 		cases = append(cases, testCase{name: "verification finds " + d.name, run: func(b *bench) { importDamaged(b, d) }})

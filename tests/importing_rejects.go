@@ -11,6 +11,7 @@ import (
 
 	"github.com/talkbase/talkbase/fixtures"
 	"github.com/talkbase/talkbase/migration"
+	"github.com/talkbase/talkbase/migration/duckdb"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -220,4 +221,69 @@ func importSeveral(b *bench) {
 	_, err := b.db.RollbackImport(b.ctx, both.Run, migration.RollbackOptions{})
 	wantNil(b.t, "rollback", err)
 	deepEqual(b.t, "digests after the rollback", b.digests(), alone)
+}
+
+// importDamagedSources gives sources that are damaged or no legacy files, beside one that is whole: what
+// is wrong is said by name, and nothing is written.
+func importDamagedSources(b *bench) {
+	dir := legacySet(b, 38, small())
+	chat, err := os.ReadFile(filepath.Join(dir, "app_db", "chat.db"))
+	wantNil(b.t, "read", err)
+	files := map[string]func() ([]byte, error){
+		"truncated chat.db":           func() ([]byte, error) { return chat[:len(chat)/2], migration.ErrSourceDamaged },
+		"chat.db with corrupt pages":  func() ([]byte, error) { return overwritten(chat, 4096), migration.ErrSourceDamaged },
+		"picture":                     func() ([]byte, error) { return []byte("\x89PNG\r\n\x1a\n rest"), migration.ErrNotLegacy },
+		"empty file":                  func() ([]byte, error) { return nil, migration.ErrNotLegacy },
+		"encrypted or random content": func() ([]byte, error) { return overwritten(make([]byte, 8192), 1), migration.ErrNotLegacy },
+	}
+	if kb, err := os.ReadFile(filepath.Join(dir, "app_db", "KnowledgeBase", "kb38-0")); err == nil {
+		files["truncated knowledge base"] = func() ([]byte, error) { return kb[:len(kb)/2], migration.ErrSourceDamaged }
+		files["knowledge base with corrupt blocks"] = func() ([]byte, error) { return overwritten(kb, 4096*4), migration.ErrSourceDamaged }
+	}
+	for name, file := range files {
+		content, want := file()
+		path := filepath.Join(b.t.TempDir(), name)
+		wantNil(b.t, "write", os.WriteFile(path, content, 0o600))
+		b.refusesSource(name, []string{dir, path}, path, want)
+	}
+	if _, there := files["truncated knowledge base"]; there {
+		foreign := filepath.Join(b.t.TempDir(), "kb")
+		k := duckdb.LegacyKnowledge{Seed: 99, Dimensions: 4, Files: 2, InWAL: 2}
+		_, err := k.Write(b.ctx, foreign)
+		wantNil(b.t, "write", err)
+		wantNil(b.t, "a foreign log", os.Rename(foreign+".wal", filepath.Join(dir, "app_db", "KnowledgeBase", "kb38-0.wal")))
+		b.refusesSource("a foreign log", []string{dir}, "kb38-0", migration.ErrSourceDamaged)
+	}
+}
+
+// overwritten is a copy of b with every third block of a size overwritten, from the second on.
+func overwritten(b []byte, block int) []byte {
+	b = slices.Clone(b)
+	for i := block; i < len(b); i++ {
+		if i/block%3 == 1 {
+			b[i] = byte(i*7 + 3)
+		}
+	}
+	return b
+}
+
+func (b *bench) refusesSource(what string, paths []string, names string, want error) {
+	b.t.Helper()
+	backups := filepath.Join(b.t.TempDir(), "backup")
+	r, err := b.importing(migration.ImportOptions{Paths: paths, BackupDir: backups})
+	wantErr(b.t, what, err, want)
+	if err == nil || !strings.Contains(err.Error(), names) || r.OK {
+		b.t.Errorf("%s: got error %v, want it to name %s", what, err, names)
+	}
+	var me *migration.MigrationError
+	if !errors.As(err, &me) || me.Recoverable || me.Run != "" {
+		b.t.Errorf("%s: got %+v, want an error from before anything was recorded", what, me)
+	}
+	runs, err := b.db.ImportRuns(b.ctx)
+	wantNil(b.t, "runs", err)
+	equal(b.t, what+": runs", len(runs), 0)
+	equal(b.t, what+": rows", b.number("SELECT (SELECT count(*) FROM conversations) + (SELECT count(*) FROM knowledge_bases)"), 0)
+	if left, err := os.ReadDir(backups); err == nil && len(left) > 0 {
+		b.t.Errorf("%s: the backup's folder holds %v, want nothing left", what, left)
+	}
 }

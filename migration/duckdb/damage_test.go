@@ -85,7 +85,11 @@ func TestTruncatedLegacy(t *testing.T) {
 			src, err := Open(t.Context(), path, t.TempDir())
 			var got map[string][]map[string]any
 			if err == nil {
+				inspected := src.(migration.Inspector).Inspect(t.Context())
 				got, err = readAll(t.Context(), src)
+				if (err == nil) != (inspected == nil) {
+					t.Errorf("%s cut at %d: inspected with %v and read with %v, want the same", name, size, inspected, err)
+				}
 				if err := src.Close(); err != nil {
 					t.Error(err)
 				}
