@@ -40,12 +40,13 @@ func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportRepo
 		i.opts.Width = 1 // what rows refer to is looked for in the target
 	}
 	i.memory = semaphore.NewWeighted(i.opts.MemoryLimit)
+	start := time.Now()
 	err := i.run(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	err = full(errors.Join(err, i.close()))
-	i.report.OK = err == nil
+	i.report.OK, i.report.Milliseconds = err == nil, time.Since(start).Milliseconds()
 	if err == nil {
 		return i.report, nil
 	}
@@ -53,6 +54,7 @@ func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportRepo
 	if !i.recorded {
 		failed.Run = ""
 	}
+	i.report.Failure = &ImportFailure{Phase: i.phase, Recoverable: failed.Recoverable, RollbackNeeded: i.recorded && !failed.Recoverable && !errors.Is(err, repo.ErrTaken)}
 	if opts.OnError != nil {
 		opts.OnError(failed)
 	}

@@ -10,6 +10,10 @@ type ImportReport struct {
 	// OK is true when every source was read to its end and the target holds what was read. Rejected rows
 	// do not make it false.
 	OK bool `json:"ok"`
+	// Milliseconds is how long the import took, from its beginning or from where it was resumed.
+	Milliseconds int64 `json:"milliseconds"`
+	// Failure says how an import ended that did not end well.
+	Failure *ImportFailure `json:"failure,omitempty"`
 	// DryRun says that nothing was written.
 	DryRun bool `json:"dry_run,omitempty"`
 	// Resumed says that the run went on from a checkpoint; the counts are those of the whole run.
@@ -32,6 +36,17 @@ type ImportReport struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Rejects lists the first 100 rejected rows; the tables' counts cover all of them.
 	Rejects []Reject `json:"rejects,omitempty"`
+}
+
+// ImportFailure says how an import ended that did not end well.
+type ImportFailure struct {
+	// Phase is where it ended.
+	Phase Phase `json:"phase"`
+	// Recoverable says that ImportOptions.Resume can go on with it.
+	Recoverable bool `json:"recoverable"`
+	// RollbackNeeded says that the run is recorded in the database, perhaps with rows, and cannot be
+	// resumed: rolling it back, or ImportOptions.Restart, makes way for another.
+	RollbackNeeded bool `json:"rollback_needed"`
 }
 
 // PhaseReport says how long a phase took.

@@ -67,7 +67,11 @@ machine dies, goes on with --resume. talkbase rollback takes an import out again
 		if err := a.lookFor(ctx, opts); err != nil {
 			return err
 		}
-		db, err := a.open(ctx)
+		open := a.open
+		if opts.DryRun {
+			open = a.openDry
+		}
+		db, err := open(ctx)
 		if err != nil {
 			return err
 		}
@@ -91,6 +95,20 @@ machine dies, goes on with --resume. talkbase rollback takes an import out again
 	f.Var(rows, "batch-rows", "rows of one transaction")
 	f.BoolVarP(&quiet, "quiet", "q", false, "no progress")
 	return cmd
+}
+
+// openDry opens the database, or an empty one in memory in place of a file that is not there yet.
+func (a *app) openDry(ctx context.Context) (*talkbase.DB, error) {
+	t, err := a.target()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(t.Path); t.Path != "" && errors.Is(err, fs.ErrNotExist) {
+		cfg := a.config()
+		cfg.DSN = "sqlite::memory:"
+		return talkbase.Open(ctx, cfg)
+	}
+	return a.open(ctx)
 }
 
 // lookFor finds out whether there is something to import, and that it is not the database itself.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/talkbase/talkbase/migration"
 )
 
@@ -19,6 +21,9 @@ func (p *page) report(r *migration.ImportReport) {
 			p.line("")
 		}
 		p.heading(oneLine(s.Path))
+		if i < len(r.Preflight) {
+			p.line("%s", identity(s.Kind, r.Preflight[i]))
+		}
 		if s.Base != "" {
 			p.line("knowledge base %s", oneLine(s.Base))
 		}
@@ -39,6 +44,9 @@ func (p *page) report(r *migration.ImportReport) {
 	if r.Backup != "" {
 		p.line("Backup: %s", oneLine(r.Backup))
 	}
+	if f := r.Failure; f != nil && f.RollbackNeeded {
+		p.line("It cannot be resumed. To take out what it wrote: talkbase rollback %s", r.Run)
+	}
 	switch v := r.Verification; {
 	case v != nil && !v.OK:
 		p.verification(v)
@@ -47,6 +55,25 @@ func (p *page) report(r *migration.ImportReport) {
 	case r.DryRun:
 		p.line("This was a dry run: nothing was written.")
 	}
+}
+
+// identity says what a source is.
+func identity(kind migration.Kind, c migration.SourceCheck) string {
+	s := "DuckDB knowledge base"
+	if kind == migration.KindSQLite {
+		s = "SQLite chats"
+		if c.Version > 0 {
+			s += fmt.Sprintf(" of version %d", c.Version)
+		}
+	}
+	s += ", " + humanize.Bytes(uint64(max(c.Bytes, 0)))
+	if c.LogBytes > 0 {
+		s += ", with " + humanize.Bytes(uint64(c.LogBytes)) + " in a write-ahead log"
+	}
+	if len(c.Tables) == 0 {
+		s += ", without tables"
+	}
+	return s
 }
 
 // outcome sums an import up in a line.
