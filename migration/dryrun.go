@@ -124,7 +124,7 @@ func pluck[T any](rows []T, f func(*T) string) []string {
 }
 
 func (d *dryTarget) InsertMessages(ctx context.Context, rows []models.Message) error {
-	err := parents(ctx, pluck(rows, func(m *models.Message) string { return m.ConversationID }), d.Bulk.ConversationsByID, d.real.ConversationsByID, d.Bulk.InsertConversations)
+	err := parents(ctx, pluck(rows, func(m *models.Message) string { return m.ConversationID }), d.Bulk.ConversationsByID, d.real.ConversationsByID, d.InsertConversations)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (d *dryTarget) InsertAttachments(ctx context.Context, rows []models.Message
 }
 
 func (d *dryTarget) InsertFiles(ctx context.Context, rows []models.KnowledgeFile) error {
-	err := parents(ctx, pluck(rows, func(f *models.KnowledgeFile) string { return f.BaseID }), d.Bulk.BasesByID, d.real.BasesByID, d.Bulk.InsertBases)
+	err := parents(ctx, pluck(rows, func(f *models.KnowledgeFile) string { return f.BaseID }), d.Bulk.BasesByID, d.real.BasesByID, d.InsertBases)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func over[T any](ctx context.Context, rows []T, id func(*T) string, written, rea
 }
 
 func (d *dryTarget) ReplaceConversations(ctx context.Context, rows []models.Conversation) error {
-	return over(ctx, rows, func(c *models.Conversation) string { return c.ConvID }, d.Bulk.ConversationsByID, d.real.ConversationsByID, d.Bulk.InsertConversations, d.Bulk.ReplaceConversations)
+	return over(ctx, rows, func(c *models.Conversation) string { return c.ConvID }, d.Bulk.ConversationsByID, d.real.ConversationsByID, d.InsertConversations, d.ReplaceConversations)
 }
 
 func (d *dryTarget) ReplaceMessages(ctx context.Context, rows []models.Message) error {
@@ -184,7 +184,7 @@ func (d *dryTarget) ReplaceAttachments(ctx context.Context, rows []models.Messag
 }
 
 func (d *dryTarget) ReplaceBases(ctx context.Context, rows []models.KnowledgeBase) error {
-	return over(ctx, rows, func(k *models.KnowledgeBase) string { return k.ID }, d.Bulk.BasesByID, d.real.BasesByID, d.Bulk.InsertBases, d.Bulk.ReplaceBases)
+	return over(ctx, rows, func(k *models.KnowledgeBase) string { return k.ID }, d.Bulk.BasesByID, d.real.BasesByID, d.InsertBases, d.ReplaceBases)
 }
 
 func (d *dryTarget) ReplaceFiles(ctx context.Context, rows []models.KnowledgeFile) error {

@@ -32,7 +32,7 @@ const (
 const CodeMigration = "MIGRATION_ERROR"
 
 // MigrationError says in which phase an import, a verification or a rollback ended. It wraps the cause.
-type MigrationError struct {
+type MigrationError struct { //nolint:revive // the name that callers of the guide's migrator expect
 	// Run is the import's id, "" before it was recorded.
 	Run string
 	// Phase is where it ended.

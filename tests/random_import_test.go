@@ -61,10 +61,7 @@ func testRandomImports(t *testing.T, db *talkbase.DB) {
 			return
 		}
 		defer func() { failed = failed || rt.Failed() }()
-		dir, err := os.MkdirTemp(t.TempDir(), "set-")
-		if err != nil {
-			rt.Fatal(err)
-		}
+		dir := t.TempDir()
 		var runs []string
 		states := []map[string]migration.Digest{digestsOf(t, db)}
 		for i := range rapid.IntRange(1, 2).Draw(rt, "sets") {

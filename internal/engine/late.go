@@ -52,6 +52,7 @@ func (u unready) Goose() (Migrations, error)                      { return Migra
 func (u unready) CreateIndex(context.Context, IndexSpec) (bool, error) {
 	return false, u.err
 }
+
 func (u unready) DropIndexes(context.Context, *gorm.DB) ([]DroppedIndex, error) {
 	return nil, u.err
 }

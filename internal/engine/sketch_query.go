@@ -50,15 +50,14 @@ func (n *nearestRows) offer(id string, blob []byte) {
 	}
 }
 
-// scan shows the vectors that where, SQL after the filters of the query, finds. It returns how many
-// there were.
-func (n *nearestRows) scan(ctx context.Context, db *gorm.DB, where string, args ...any) (found int, err error) {
+// scan shows the vectors that where, SQL after the filters of the query, finds.
+func (n *nearestRows) scan(ctx context.Context, db *gorm.DB, where string, args ...any) error {
 	filter, fargs := statusFilter(n.q)
 	rows, done, err := queryNow(ctx, db, "SELECT v.seq, v.id, v.embedding"+findable+" AND v.base_id = ?"+filter+where,
 		slices.Concat([]any{n.q.Base.ID}, fargs, args))
 	defer done()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { _ = rows.Close() }()
 	var seq int64
@@ -66,9 +65,8 @@ func (n *nearestRows) scan(ctx context.Context, db *gorm.DB, where string, args 
 	var blob sql.RawBytes
 	for rows.Next() {
 		if err := rows.Scan(&seq, &id, &blob); err != nil {
-			return found, classifySQLite(err)
+			return classifySQLite(err)
 		}
-		found++
 		if n.seen != nil {
 			if n.seen[seq] {
 				continue
@@ -77,7 +75,7 @@ func (n *nearestRows) scan(ctx context.Context, db *gorm.DB, where string, args 
 		}
 		n.offer(id, blob)
 	}
-	return found, withEnd(ctx, classifySQLite(rows.Err()))
+	return withEnd(ctx, classifySQLite(rows.Err()))
 }
 
 // limit is the largest score an answer can have as far as is known.
@@ -120,7 +118,7 @@ func (e *sqliteEngine) Nearest(ctx context.Context, db *gorm.DB, q NearestQuery)
 	}
 	n := newNearestRows(q)
 	n.seen = nil
-	if _, err := n.scan(ctx, db, ""); err != nil {
+	if err := n.scan(ctx, db, ""); err != nil {
 		return nil, err
 	}
 	return e.describe(ctx, db, n.top)
@@ -158,10 +156,10 @@ func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery) (to
 	if !sr.rotate() {
 		return nil, false, nil
 	}
-	if _, err := sr.n.scan(ctx, db, " AND v.seq > ?", set.upto); err != nil {
+	if err := sr.n.scan(ctx, db, " AND v.seq > ?", set.upto); err != nil {
 		return nil, false, err
 	}
-	if _, err := sr.n.scan(ctx, db, " AND v.seq IN (SELECT seq FROM knowledge_sketch_pending WHERE base_id = ?)", set.base); err != nil {
+	if err := sr.n.scan(ctx, db, " AND v.seq IN (SELECT seq FROM knowledge_sketch_pending WHERE base_id = ?)", set.base); err != nil {
 		return nil, false, err
 	}
 	// A candidate may be deleted, changed or filtered out: then the search goes on among more.
@@ -341,7 +339,7 @@ func (s *search) compare(ctx context.Context, db *gorm.DB, found []candidate) (a
 		if err != nil {
 			return false, err
 		}
-		if _, err := s.n.scan(ctx, db, " AND v.seq IN (SELECT value FROM json_each(?))", string(list)); err != nil {
+		if err := s.n.scan(ctx, db, " AND v.seq IN (SELECT value FROM json_each(?))", string(list)); err != nil {
 			return false, err
 		}
 		for _, seq := range seqs {

@@ -31,8 +31,10 @@ func NewCentres(all []float32, padded int) *Centres {
 	return c
 }
 
-// Len is the number of centres, At one of them.
-func (c *Centres) Len() int           { return len(c.all) / c.padded }
+// Len is the number of centres.
+func (c *Centres) Len() int { return len(c.all) / c.padded }
+
+// At is the i-th centre, padded as the rotation pads.
 func (c *Centres) At(i int) []float32 { return c.all[i*c.padded : (i+1)*c.padded] }
 
 // Finder is what one goroutine needs to search Centres.
