@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/talkbase/talkbase/fixtures"
@@ -42,26 +43,58 @@ func importCases() []testCase {
 	return cases
 }
 
-// legacySet writes a user-data folder with a chat.db and, where the reader is linked, two knowledge bases.
+// legacySets are folders of legacy files, each made once: importing does not change them.
+type legacySets struct {
+	dir  string
+	mu   sync.Mutex
+	made map[string]string
+}
+
+// legacySet returns a user-data folder with a chat.db and, where the reader is linked, two knowledge
+// bases. It is shared: see ownLegacySet.
 func legacySet(b *bench, seed uint64, chat fixtures.LegacyChat) string {
 	b.t.Helper()
-	dir := b.t.TempDir()
+	b.legacy.mu.Lock()
+	defer b.legacy.mu.Unlock()
+	chat.Seed = seed
+	key := fmt.Sprint(chat)
+	if dir, ok := b.legacy.made[key]; ok {
+		return dir
+	}
+	dir := filepath.Join(b.legacy.dir, fmt.Sprint(len(b.legacy.made)))
+	writeLegacySet(b, dir, chat)
+	if b.legacy.made == nil {
+		b.legacy.made = map[string]string{}
+	}
+	b.legacy.made[key] = dir
+	return dir
+}
+
+// ownLegacySet is a legacySet that the case may change.
+func ownLegacySet(b *bench, chat fixtures.LegacyChat) string {
+	b.t.Helper()
+	dir := filepath.Join(b.t.TempDir(), "own")
+	chat.Seed = 38
+	writeLegacySet(b, dir, chat)
+	return dir
+}
+
+func writeLegacySet(b *bench, dir string, chat fixtures.LegacyChat) {
+	b.t.Helper()
 	app := filepath.Join(dir, "app_db")
 	wantNil(b.t, "folder", os.MkdirAll(filepath.Join(app, "KnowledgeBase"), 0o700))
-	chat.Seed = seed
 	_, err := chat.Write(b.ctx, filepath.Join(app, "chat.db"))
 	wantNil(b.t, "chat.db", err)
 	for i, k := range []duckdb.LegacyKnowledge{
-		{Seed: seed, Dimensions: 8, Files: 7, ChunksPerFile: 7, Quirks: duckdb.AllQuirks()},
-		{Seed: seed + 1, Dimensions: 16, Files: 2, ChunksPerFile: 9, InWAL: 1},
+		{Seed: chat.Seed, Dimensions: 8, Files: 7, ChunksPerFile: 7, Quirks: duckdb.AllQuirks()},
+		{Seed: chat.Seed + 1, Dimensions: 16, Files: 2, ChunksPerFile: 9, InWAL: 1},
 	} {
-		_, err := k.Write(b.ctx, filepath.Join(app, "KnowledgeBase", fmt.Sprintf("kb%d-%d", seed, i)))
+		_, err := k.Write(b.ctx, filepath.Join(app, "KnowledgeBase", fmt.Sprintf("kb%d-%d", chat.Seed, i)))
 		if errors.Is(err, migration.ErrNoReader) {
-			return dir
+			return
 		}
 		wantNil(b.t, "knowledge base", err)
 	}
-	return dir
 }
 
 // small is a legacy chat with every quirk but the huge message.
@@ -161,7 +194,7 @@ func cutting(ctx context.Context, n int) (context.Context, func(migration.Progre
 }
 
 func importResumed(b *bench) {
-	dir := legacySet(b, 2, small())
+	dir := legacySet(b, 1, small())
 	opts := migration.ImportOptions{Paths: []string{dir}, RecoverOrphans: true, BackupDir: filepath.Join(b.t.TempDir(), "backup"), BatchRows: 9}
 	whole := b.imported(opts)
 	want := b.digests()
@@ -223,7 +256,7 @@ func (b *bench) cutOff(opts migration.ImportOptions, after int) {
 }
 
 func importUnfinished(b *bench) {
-	dir := legacySet(b, 3, small())
+	dir := legacySet(b, 1, small())
 	other := legacySet(b, 4, small())
 	opts := migration.ImportOptions{Paths: []string{dir}}
 	_, err := b.importing(migration.ImportOptions{Resume: true})
@@ -247,7 +280,7 @@ func importUnfinished(b *bench) {
 }
 
 func importSourceChanged(b *bench) {
-	dir := legacySet(b, 5, small())
+	dir := ownLegacySet(b, small())
 	b.cutOff(migration.ImportOptions{Paths: []string{dir}}, 4)
 	chat := filepath.Join(dir, "app_db", "chat.db")
 	f, err := os.OpenFile(chat, os.O_APPEND|os.O_WRONLY, 0)
@@ -268,7 +301,7 @@ func (b *bench) earlier() map[string]migration.Digest {
 
 func importRolledBack(b *bench) {
 	before := b.earlier()
-	dir := legacySet(b, 6, small())
+	dir := legacySet(b, 1, small())
 	r := b.imported(migration.ImportOptions{Paths: []string{dir}})
 	if r.Backup == "" || !r.RollbackPossible {
 		b.t.Errorf("report: got %s, want a backup and that a rollback is possible", show(r))
@@ -286,7 +319,7 @@ func importRolledBack(b *bench) {
 
 func rollbackResumed(b *bench) {
 	before := b.earlier()
-	r := b.imported(migration.ImportOptions{Paths: []string{legacySet(b, 7, small())}})
+	r := b.imported(migration.ImportOptions{Paths: []string{legacySet(b, 1, small())}})
 	cuts := 0
 	for {
 		ctx, report := cutting(b.ctx, 3)
@@ -308,7 +341,7 @@ func rollbackResumed(b *bench) {
 
 func rollbackEdited(b *bench) {
 	before := b.earlier()
-	r := b.imported(migration.ImportOptions{Paths: []string{legacySet(b, 8, small())}})
+	r := b.imported(migration.ImportOptions{Paths: []string{legacySet(b, 1, small())}})
 	var conv, msg string
 	b.scan([]any{&conv, &msg}, "SELECT conversation_id, msg_id FROM messages ORDER BY id DESC LIMIT 1")
 	_, err := b.db.UpdateMessage(b.ctx, msg, repo.MessageUpdate{Content: ptr("edited")})
@@ -333,7 +366,7 @@ func rollbackEdited(b *bench) {
 }
 
 func importEdited(b *bench) {
-	r := b.imported(migration.ImportOptions{Paths: []string{legacySet(b, 9, small())}})
+	r := b.imported(migration.ImportOptions{Paths: []string{legacySet(b, 1, small())}})
 	rows := must[[]models.Message](b.t)(b.someMessages(4))
 	_, err := b.db.UpdateMessage(b.ctx, rows[0].MsgID, repo.MessageUpdate{Content: ptr("edited by the user")})
 	wantNil(b.t, "edit", err)
@@ -425,7 +458,7 @@ var damages = []damage{
 }
 
 func importDamaged(b *bench, d damage) {
-	r := b.imported(migration.ImportOptions{Paths: []string{legacySet(b, 10, small())}})
+	r := b.imported(migration.ImportOptions{Paths: []string{legacySet(b, 1, small())}})
 	id := d.do(b)
 	if id == "none" {
 		b.t.Log("no knowledge base was imported: its reader is not linked")
@@ -444,7 +477,7 @@ func importDamaged(b *bench, d damage) {
 }
 
 func importPrefers(b *bench) {
-	dir := legacySet(b, 11, small())
+	dir := legacySet(b, 1, small())
 	first := b.imported(migration.ImportOptions{Paths: []string{dir}})
 	m := must[[]models.Message](b.t)(b.someMessages(1))[0]
 	_, err := b.db.UpdateMessage(b.ctx, m.MsgID, repo.MessageUpdate{Content: ptr("the target's own")})
@@ -481,7 +514,7 @@ func reasons(r *migration.ImportReport) map[migration.Reason]int64 {
 }
 
 func importTaken(b *bench) {
-	dir := legacySet(b, 12, small())
+	dir := legacySet(b, 1, small())
 	n := 0
 	_, err := b.importing(migration.ImportOptions{Paths: []string{dir}, Progress: func(p migration.Progress) {
 		if n++; p.Phase == migration.PhaseConversations && n > 2 {

@@ -17,11 +17,11 @@ import (
 )
 
 // orphans rejects the orphaned messages of a chat and returns what they are rejected for.
-func (b *bench) orphans(seed uint64) (dir string, first *migration.ImportReport, lost []migration.Reject) {
+func (b *bench) orphans() (dir string, first *migration.ImportReport, lost []migration.Reject) {
 	b.t.Helper()
 	chat := small()
 	chat.Quirks = fixtures.QuirkOrphans | fixtures.QuirkBadText | fixtures.QuirkUntyped
-	dir = legacySet(b, seed, chat)
+	dir = legacySet(b, 1, chat)
 	first = b.imported(migration.ImportOptions{Paths: []string{dir}, OnReject: func(r migration.Reject) error {
 		if r.Reason == migration.ReasonOrphan && r.Table == "messages" {
 			lost = append(lost, r)
@@ -41,7 +41,7 @@ func valueOf(r migration.Reject, column string) string {
 }
 
 func importReplayed(b *bench) {
-	_, first, lost := b.orphans(31)
+	_, first, lost := b.orphans()
 	for _, r := range lost {
 		id := valueOf(r, "conversation_id")
 		if _, err := b.db.GetConversation(b.ctx, id); errors.Is(err, repo.ErrNotFound) {
@@ -70,7 +70,7 @@ func importReplayed(b *bench) {
 }
 
 func importReplayedConflicts(b *bench) {
-	dir := legacySet(b, 32, small())
+	dir := legacySet(b, 1, small())
 	b.imported(migration.ImportOptions{Paths: []string{dir}})
 	m := must[[]models.Message](b.t)(b.someMessages(1))[0]
 	_, err := b.db.UpdateMessage(b.ctx, m.MsgID, repo.MessageUpdate{Content: ptr("the target's own")})
@@ -87,7 +87,7 @@ func importReplayedConflicts(b *bench) {
 }
 
 func importRejectFiles(b *bench) {
-	dir := legacySet(b, 33, small())
+	dir := legacySet(b, 1, small())
 	mine := filepath.Join(b.t.TempDir(), "notes.txt")
 	wantNil(b.t, "write", os.WriteFile(mine, []byte("not to be lost"), 0o600))
 	_, err := b.importing(migration.ImportOptions{Paths: []string{dir}, RejectFile: mine})
@@ -108,7 +108,7 @@ func importRejectFiles(b *bench) {
 }
 
 func importDry(b *bench) {
-	dir := legacySet(b, 34, small())
+	dir := legacySet(b, 1, small())
 	for _, what := range []string{"into an empty database", "again", "with edits"} {
 		before := b.digests()
 		runs, err := b.db.ImportRuns(b.ctx)
@@ -156,7 +156,7 @@ func importBackedUp(b *bench) {
 	b.earlier()
 	chat := small()
 	chat.Log = fixtures.LogRows
-	dir := legacySet(b, 35, chat)
+	dir := legacySet(b, 1, chat)
 	before := contents(b.t, dir)
 	r := b.imported(migration.ImportOptions{Paths: []string{dir}})
 	for path, was := range before {
@@ -206,7 +206,7 @@ func importBackedUp(b *bench) {
 
 // importSeveral imports knowledge bases and chats from several folders beside each other.
 func importSeveral(b *bench) {
-	one, two := legacySet(b, 36, small()), legacySet(b, 37, small())
+	one, two := legacySet(b, 1, small()), legacySet(b, 4, small())
 	first := b.imported(migration.ImportOptions{Paths: []string{one}})
 	alone := b.digests()
 	both := b.imported(migration.ImportOptions{Paths: []string{two, one}})
@@ -226,7 +226,7 @@ func importSeveral(b *bench) {
 // importDamagedSources gives sources that are damaged or no legacy files, beside one that is whole: what
 // is wrong is said by name, and nothing is written.
 func importDamagedSources(b *bench) {
-	dir := legacySet(b, 38, small())
+	dir := ownLegacySet(b, small())
 	chat, err := os.ReadFile(filepath.Join(dir, "app_db", "chat.db"))
 	wantNil(b.t, "read", err)
 	files := map[string]func() ([]byte, error){

@@ -52,6 +52,8 @@ type bench struct {
 	t   *testing.T
 	ctx context.Context
 	db  *talkbase.DB
+	// legacy are the legacy files of this run of the suite.
+	legacy *legacySets
 }
 
 type testCase struct {
@@ -94,6 +96,7 @@ func groups() []group {
 func Run(t *testing.T, s Suite) {
 	t.Helper()
 	known := map[Category]bool{}
+	legacy := &legacySets{dir: t.TempDir()}
 	for _, g := range groups() {
 		known[g.category] = true
 		if reason, skip := s.Skip[g.category]; skip {
@@ -106,7 +109,7 @@ func Run(t *testing.T, s Suite) {
 			for _, c := range g.cases {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
-					c.run(&bench{t: t, ctx: t.Context(), db: s.Open(t, c.configure)})
+					c.run(&bench{t: t, ctx: t.Context(), db: s.Open(t, c.configure), legacy: legacy})
 				})
 			}
 		})
