@@ -374,6 +374,10 @@ func (r *modelRun) changeChunk(t *testing.T) {
 func (r *modelRun) searchWords(t *testing.T) {
 	q := drawQuery(r.t)
 	base := rapid.SampledFrom(append([]string{""}, modelBases...)).Draw(r.t, "base")
+	var bases []string
+	if base != "" {
+		bases = []string{base}
+	}
 	want := []string{}
 	for id, m := range r.messages {
 		if base == "" && q.finds(m) {
@@ -387,7 +391,7 @@ func (r *modelRun) searchWords(t *testing.T) {
 	}
 	slices.Sort(want)
 	r.each("search "+q.String(), func(db *talkbase.DB) error {
-		hits, err := db.SearchText(t.Context(), repo.TextQuery{Query: q.String(), BaseID: base, Limit: 1000})
+		hits, err := db.SearchText(t.Context(), repo.TextQuery{Query: q.String(), BaseIDs: bases, Limit: 1000})
 		got := []string{}
 		for _, h := range hits {
 			got = append(got, h.ID)

@@ -144,12 +144,12 @@ func similarityFilters(b *bench) {
 		"both":      {[]models.TaskStatus{models.TaskPending, models.TaskProcessed}, []string{"x", "x2", "d"}},
 		"error":     {[]models.TaskStatus{models.TaskError}, []string{}},
 	} {
-		got := b.similar(repo.SimilarityQuery{BaseID: "kb", Vector: x, Limit: 3, FileStatus: c.status})
+		got := b.similar(repo.SimilarityQuery{BaseID: "kb", Vector: x, Limit: 3, Files: repo.FileFilter{Status: c.status}})
 		deepEqual(b.t, "file status "+name, similarIDs(got), c.want)
 	}
 	for name, q := range map[string]repo.SimilarityQuery{
 		"unknown metric": {BaseID: "kb", Vector: x, Metric: "<->"},
-		"unknown status": {BaseID: "kb", Vector: x, FileStatus: []models.TaskStatus{"x') OR 1=1 --"}},
+		"unknown status": {BaseID: "kb", Vector: x, Files: repo.FileFilter{Status: []models.TaskStatus{"x') OR 1=1 --"}}},
 		"negative limit": {BaseID: "kb", Vector: x, Limit: -1},
 	} {
 		_, err := b.db.SimilarityQuery(b.ctx, q)

@@ -66,8 +66,8 @@ a server that --embed-url names.`,
 			if mode.value != modeText {
 				return a.searchKnowledge(ctx, db, mode.value, q, &embed)
 			}
-			if q.BaseID != "" {
-				if _, err := onlyBase(ctx, db, q.BaseID); err != nil {
+			for _, id := range q.BaseIDs {
+				if _, err := onlyBase(ctx, db, id); err != nil {
 					return err
 				}
 			}
@@ -96,7 +96,7 @@ a server that --embed-url names.`,
 	f.Var(in, "in", "where to look: "+in.list()+" (default: everywhere)")
 	f.StringVar(&q.ConversationID, "conversation", "", "only messages of the conversation with this ID")
 	f.Var(role, "role", "only messages of this role: "+role.list())
-	f.StringVar(&q.BaseID, "base", "", "only the knowledge base with this ID; vector and hybrid search one, by default the only one there is")
+	f.StringArrayVar(&q.BaseIDs, "base", nil, "only the knowledge base with this ID; vector and hybrid search one, by default the only one there is")
 	f.Var(mode, "mode", "how to search: "+mode.list())
 	embed.register(f)
 	f.Var(size, "limit", "how many to find of each kind")

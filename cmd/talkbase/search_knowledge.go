@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 
@@ -37,7 +38,7 @@ type hybridAnswer struct {
 
 // searchKnowledge searches the chunks of one knowledge base by their vectors, or by both.
 func (a *app) searchKnowledge(ctx context.Context, db *talkbase.DB, mode string, q repo.TextQuery, e *embedFlags) error {
-	base, err := onlyBase(ctx, db, q.BaseID)
+	base, err := onlyBase(ctx, db, strings.Join(q.BaseIDs, ""))
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ type nearestRows struct {
 	top  farthest
 	vec  []float32
 	seen map[int64]bool
+	// shown counts the vectors that were read, asked those that compare asked for.
+	shown, asked int
 }
 
 func newNearestRows(q NearestQuery) *nearestRows {
@@ -52,9 +54,13 @@ func (n *nearestRows) offer(id string, blob []byte) {
 
 // scan shows the vectors that where, SQL after the filters of the query, finds.
 func (n *nearestRows) scan(ctx context.Context, db *gorm.DB, where string, args ...any) error {
-	filter, fargs := statusFilter(n.q)
-	rows, done, err := queryNow(ctx, db, "SELECT v.seq, v.id, v.embedding"+findable+" AND v.base_id = ?"+filter+where,
+	filter, fargs := n.filter()
+	return n.read(ctx, db, "SELECT v.seq, v.id, v.embedding"+findable+" AND v.base_id = ?"+filter+where,
 		slices.Concat([]any{n.q.Base.ID}, fargs, args))
+}
+
+func (n *nearestRows) read(ctx context.Context, db *gorm.DB, query string, args []any) error {
+	rows, done, err := queryNow(ctx, db, query, args)
 	defer done()
 	if err != nil {
 		return err
@@ -73,6 +79,7 @@ func (n *nearestRows) scan(ctx context.Context, db *gorm.DB, where string, args 
 			}
 			n.seen[seq] = true
 		}
+		n.shown++
 		n.offer(id, blob)
 	}
 	return withEnd(ctx, classifySQLite(rows.Err()))
@@ -113,12 +120,14 @@ func (e *sqliteEngine) Nearest(ctx context.Context, db *gorm.DB, q NearestQuery)
 		case err != nil:
 			return nil, err
 		case ok:
+			q.answeredBy(IndexSketches)
 			return e.describe(ctx, db, top)
 		}
 	}
+	q.answeredBy("")
 	n := newNearestRows(q)
 	n.seen = nil
-	if err := n.scan(ctx, db, ""); err != nil {
+	if err := n.scanAll(ctx, db); err != nil {
 		return nil, err
 	}
 	return e.describe(ctx, db, n.top)
@@ -143,13 +152,14 @@ type search struct {
 	order []int64
 }
 
-// Queries that compare more than 1/giveUp of the vectors are faster without sketches.
-const giveUp = 4
-
 // nearest answers by sketches; ok is false when every vector is better compared.
 func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery) (top []Neighbor, ok bool, err error) {
 	set, err := s.load(ctx, db, q.Base.ID)
 	if err != nil || !set.fits(q.Base) {
+		return nil, false, err
+	}
+	w := widening{q: q, codes: set.codes, narrow: s.tuning.narrow}
+	if few, err := w.fewNamed(ctx, db); err != nil || few {
 		return nil, false, err
 	}
 	sr := &search{sketches: s, set: set, q: q, n: newNearestRows(q)}
@@ -162,11 +172,9 @@ func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery) (to
 	if err := sr.n.scan(ctx, db, " AND v.seq IN (SELECT seq FROM knowledge_sketch_pending WHERE base_id = ?)", set.base); err != nil {
 		return nil, false, err
 	}
+	sr.n.shown = 0 // from here on of those that were asked for
 	// A candidate may be deleted, changed or filtered out: then the search goes on among more.
-	for want := q.K; ; want *= 4 {
-		if int64(want)*giveUp > set.codes && want > q.K {
-			return nil, false, nil
-		}
+	for want := w.first(); ; {
 		settled, err := sr.pass(ctx, db, want)
 		if err != nil {
 			return nil, false, err
@@ -174,6 +182,9 @@ func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery) (to
 		if settled {
 			s.answered.Add(1)
 			return sr.n.top, true, nil
+		}
+		if want, err = w.next(ctx, db, want, sr.n); err != nil || want == 0 {
+			return nil, false, err
 		}
 	}
 }
@@ -345,6 +356,7 @@ func (s *search) compare(ctx context.Context, db *gorm.DB, found []candidate) (a
 		for _, seq := range seqs {
 			s.n.seen[seq] = true // also what was not there
 		}
+		s.n.asked += len(seqs)
 		s.compared.Add(int64(len(seqs)))
 	}
 	return true, nil
