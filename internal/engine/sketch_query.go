@@ -182,8 +182,8 @@ type search struct {
 	q   NearestQuery
 	rot []float32 // the query, rotated
 	n   *nearestRows
-	// order are the lists, the nearest first.
-	order []int64
+	// finder ranks the lists.
+	finder *sketch.Finder
 }
 
 // Queries that compare more than 1/giveUp of the vectors are faster without sketches.
@@ -237,8 +237,7 @@ func (s *search) rotate() bool {
 	}
 	s.rot = make([]float32, s.set.rotation.Padded())
 	s.set.rotation.Rotate(s.rot, v)
-	s.order = make([]int64, 0, s.set.lists.Len())
-	s.set.lists.Finder().Ranked(s.rot, func(at int) { s.order = append(s.order, int64(at+1)) })
+	s.finder = s.set.lists.Finder()
 	return true
 }
 
@@ -252,14 +251,17 @@ func (s *search) probes(want int) int {
 	if want > 100 {
 		p = float64(s.set.probes100) * float64(want) / 100
 	}
-	return min(len(s.order), int(math.Ceil(p)))
+	return min(s.set.lists.Len(), int(math.Ceil(p)))
 }
 
 // pass reads the lists that may hold the want nearest, and compares the vectors that may be among
 // the k nearest. It reports whether the answer cannot become better by more of them.
 func (s *search) pass(ctx context.Context, db *gorm.DB, want int) (settled bool, err error) {
 	probes := s.probes(want)
-	near := append([]int64{0}, s.order[:probes]...)
+	near := []int64{0}
+	for _, at := range s.finder.Ranked(s.rot, probes) {
+		near = append(near, int64(at+1))
+	}
 	cut := newCut(want)
 	var found []candidate
 	for part := range slices.Chunk(near, 64) {
@@ -278,7 +280,7 @@ func (s *search) pass(ctx context.Context, db *gorm.DB, want int) (settled bool,
 		return err == nil, err
 	}
 	// What was cut off, or is in other lists, may be nearer than the last.
-	return s.n.limit() <= limit && cut.full() || !cut.full() && probes == len(s.order), nil
+	return s.n.limit() <= limit && cut.full() || !cut.full() && probes == s.set.lists.Len(), nil
 }
 
 // read64 adds the candidates of some lists.
@@ -311,49 +313,36 @@ type prober struct {
 	diff       []float32
 	list       int64
 	deviations float32
-	product    float32 // of the query and the centre
 	q          sketch.Query
-	est        [sketch.BlockSize]sketch.Estimate
+	score      sketch.Score
 }
 
 // at goes to a centre.
 func (p *prober) at(centre []float32) {
 	if p.metric == models.MetricIP {
-		p.product = sketch.Dot(p.query, centre)
-		p.q.Set(p.query)
+		if p.score.Dot == 0 {
+			p.q.Set(p.query)
+		}
+		p.score = sketch.Score{Base: -sketch.Dot(p.query, centre), Dot: 1}
 		return
 	}
 	sketch.Subtract(p.diff, p.query, centre)
 	p.q.Set(p.diff)
-}
-
-// score is the estimated score of a code and how wrong it may be.
-func (p *prober) score(norm2 float32, e sketch.Estimate) (value, wrong float32) {
-	switch p.metric {
-	case models.MetricIP:
-		return -p.product - e.Dot, p.deviations * e.Sigma
-	case models.MetricL2:
-		return p.q.Norm2() + norm2 - 2*e.Dot, 2 * p.deviations * e.Sigma
-	default:
-		return (p.q.Norm2()+norm2)/2 - e.Dot, p.deviations * e.Sigma
+	if p.metric == models.MetricL2 {
+		p.score = sketch.Score{Base: p.q.Norm2(), Norm2: 1, Dot: 2}
+		return
 	}
+	p.score = sketch.Score{Base: p.q.Norm2() / 2, Norm2: 0.5, Dot: 1}
 }
 
-func (p *prober) probe(b *sketch.Block, cut *cut, found []candidate) []candidate {
-	est := p.est[:min(b.Len(), sketch.BlockSize)]
-	b.Estimates(&p.q, est)
-	limit := cut.value()
-	for i, e := range est {
-		value, wrong := p.score(b.Norm2[i], e)
-		if value-wrong > limit {
-			continue
-		}
-		found = append(found, candidate{value - wrong, b.Seqs[i]})
-		if value+wrong < limit {
+func (p *prober) probe(c *sketch.Columns, cut *cut, found []candidate) []candidate {
+	c.Search(&p.q, p.score, p.deviations, cut.value(), func(i int, value, wrong float32) float32 {
+		found = append(found, candidate{value - wrong, c.Seqs[i]})
+		if value+wrong < cut.value() {
 			cut.add(value + wrong)
-			limit = cut.value()
 		}
-	}
+		return cut.value()
+	})
 	return found
 }
 
