@@ -28,8 +28,8 @@ type RollbackReport struct {
 	// Deleted and Restored count rows by table.
 	Deleted  map[string]int64 `json:"deleted"`
 	Restored map[string]int64 `json:"restored,omitempty"`
-	// Edited lists rows that were edited, or added to imported ones, since: up to 20 of each kind in
-	// each table. Those that are edited and deleted since are no obstacle.
+	// Edited lists rows that were edited, added to imported ones, or replaced and deleted since: up to 20
+	// of each kind in each table. Imported rows that were deleted since are no obstacle.
 	Edited []Finding `json:"edited,omitempty"`
 	// Lost counts the edits that a forced rollback took out.
 	Lost int64 `json:"lost,omitempty"`
@@ -46,8 +46,8 @@ type rollback struct {
 
 // Rollback takes out every row that a run wrote and puts back those it replaced, so that the
 // target holds what it held before. Rows that were there before, whoever wrote them, stay. Where
-// imported rows were edited since, or others were added to them, nothing is changed and the error
-// wraps ErrEdited, unless Force is set; the report lists them. One that was cut off goes on when it is
+// imported rows were edited since, others were added to them, or replaced ones were deleted, nothing is
+// changed and the error wraps ErrEdited, unless Force is set; the report lists them. One that was cut off goes on when it is
 // called again. A run that was cut off can be rolled back as well. An unknown run is repo.ErrNotFound,
 // one that was rolled back ErrRolledBack. The error is a *MigrationError.
 func Rollback(ctx context.Context, target Target, run string, opts RollbackOptions) (*RollbackReport, error) {
@@ -150,6 +150,15 @@ func (r *rollback) check(ctx context.Context) error {
 				r.edited(Finding{Kind: FindingDiffers, Table: b.Table, ID: e.key, Detail: "it is not what was imported"})
 			}
 		}
+		before, err := replacedKeys(b)
+		if err != nil {
+			return err
+		}
+		for _, key := range before {
+			if _, ok := rows[key]; !ok {
+				r.edited(Finding{Kind: FindingMissing, Table: b.Table, ID: key, Detail: "the import replaced it, and it was deleted since"})
+			}
+		}
 		return nil
 	})
 	if err != nil {
@@ -222,25 +231,32 @@ func (r *rollback) undo(ctx context.Context) error {
 	})
 }
 
+// replacedKeys are the ids of the rows that a batch replaced.
+func replacedKeys(b models.ImportBatch) ([]string, error) {
+	if len(b.Replaced) == 0 {
+		return nil, nil
+	}
+	return rowsOf[b.Table].keys(b.Replaced)
+}
+
+// batch takes back what one batch did. A row that it replaced and somebody deleted since stays
+// deleted.
 func (r *rollback) batch(ctx context.Context, b models.ImportBatch, entries []entry) (deleted, restored int64, err error) {
 	keys := keysOfEntries(entries)
-	if len(b.Replaced) > 0 {
-		before, err := rowsOf[b.Table].keys(b.Replaced)
-		if err != nil {
-			return 0, 0, err
-		}
+	before, err := replacedKeys(b)
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(before) > 0 {
 		there, err := rowsOf[b.Table].read(ctx, r.target, before)
 		if err != nil {
 			return 0, 0, err
 		}
-		if len(there) < len(before) {
-			return 0, 0, fmt.Errorf("%w: a row of %s that the import replaced was deleted since", ErrEdited, b.Table)
-		}
-		if err := rowsOf[b.Table].restore(ctx, r.target, b.Replaced); err != nil {
+		if err := rowsOf[b.Table].restore(ctx, r.target, b.Replaced, there); err != nil {
 			return 0, 0, err
 		}
 		keys = slices.DeleteFunc(keys, func(k string) bool { return slices.Contains(before, k) })
-		restored = int64(len(before))
+		restored = int64(len(there))
 	}
 	deleted, err = r.target.DeleteImported(ctx, b.Table, keys)
 	return deleted, restored, err

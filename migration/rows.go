@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/talkbase/talkbase/models"
 )
@@ -18,7 +19,8 @@ type storedRow struct {
 // tableRows is how the rows of one table of the target are read and put back.
 type tableRows struct {
 	read    func(ctx context.Context, t Target, keys []string) (map[string]storedRow, error)
-	restore func(ctx context.Context, t Target, rows []byte) error
+	// restore puts rows in their JSON form back, those whose ids are there.
+	restore func(ctx context.Context, t Target, rows []byte, there map[string]storedRow) error
 	// keys are the ids of rows in their JSON form.
 	keys func(rows []byte) ([]string, error)
 }
@@ -72,11 +74,12 @@ func rowsAccess[T any](byID func(Target, context.Context, []string) (map[string]
 			}
 			return out, nil
 		},
-		restore: func(ctx context.Context, t Target, b []byte) error {
+		restore: func(ctx context.Context, t Target, b []byte, there map[string]storedRow) error {
 			rows, err := decode(b)
 			if err != nil {
 				return err
 			}
+			rows = slices.DeleteFunc(rows, func(row T) bool { _, ok := there[see(&row).key]; return !ok })
 			return replace(t, ctx, rows)
 		},
 		keys: func(b []byte) ([]string, error) {

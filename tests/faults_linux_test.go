@@ -207,7 +207,7 @@ func testFullDisks(t *testing.T, places []string, place func(t *testing.T) (dsn,
 		t.Fatalf("import: got error %v, want none", err)
 	}
 	want := digestsOf(t, db)
-	for _, full := range places {
+	for _, full := range places[:inShort(1, len(places))] {
 		t.Run("full "+full, func(t *testing.T) {
 			t.Parallel()
 			met := 0

@@ -73,7 +73,7 @@ func runPool(t *testing.T, pool func(testing.TB) *sql.DB) {
 		Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
 			return fresh(t, talkbase.Config{SQLDB: pool(t)}, configure)
 		},
-		Skip: skip,
+		Skip: secondWay(skip),
 	})
 }
 

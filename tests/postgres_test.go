@@ -70,19 +70,22 @@ func schemaName(t testing.TB, dsn string) string {
 	return name
 }
 
-func runPostgres(t *testing.T, params map[string]string) {
+func runPostgres(t *testing.T, params map[string]string, skip map[tests.Category]string) {
 	dsn := withParams(t, postgresDSN(t), params)
-	tests.Run(t, tests.Suite{Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
-		return fresh(t, talkbase.Config{DSN: dsn, Schema: schemaName(t, dsn)}, configure)
-	}})
+	tests.Run(t, tests.Suite{
+		Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
+			return fresh(t, talkbase.Config{DSN: dsn, Schema: schemaName(t, dsn)}, configure)
+		},
+		Skip: skip,
+	})
 }
 
 func TestPostgresCachedStatements(t *testing.T) {
 	t.Parallel()
-	runPostgres(t, nil)
+	runPostgres(t, nil, nil)
 }
 
 func TestPostgresSimpleProtocol(t *testing.T) {
 	t.Parallel()
-	runPostgres(t, map[string]string{"default_query_exec_mode": "simple_protocol"})
+	runPostgres(t, map[string]string{"default_query_exec_mode": "simple_protocol"}, secondWay(nil))
 }

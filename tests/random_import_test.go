@@ -55,7 +55,7 @@ func someLegacySet(t *testing.T, rt *rapid.T, dir string) {
 // testRandomImports imports random sets one onto the other: every row is accounted for, what is stored
 // is what was read, a second import writes nothing, and rolling back leaves what was there.
 func testRandomImports(t *testing.T, db *talkbase.DB) {
-	left, failed := number(t, "TALKBASE_RANDOM_SETS", 12), false
+	left, failed := number(t, "TALKBASE_RANDOM_SETS", inShort(2, 12)), false
 	rapid.Check(t, func(rt *rapid.T) {
 		if left--; left < 0 && !failed { // a failure is still looked into
 			return

@@ -39,6 +39,28 @@ func fresh(t testing.TB, cfg talkbase.Config, configure func(*talkbase.Config)) 
 	return open(t, cfg)
 }
 
+// secondWay declares what a short run, such as the one under the race detector, leaves out on a second
+// way to an engine: what takes long and hardly depends on the way.
+func secondWay(skip map[tests.Category]string) map[tests.Category]string {
+	if skip == nil {
+		skip = map[tests.Category]string{}
+	}
+	if testing.Short() {
+		for _, c := range []tests.Category{tests.Import, tests.Large} {
+			skip[c] = "a short run has it on the engine's first way only"
+		}
+	}
+	return skip
+}
+
+// inShort is n, or, in a short run, few.
+func inShort(few, n int) int {
+	if testing.Short() {
+		return few
+	}
+	return n
+}
+
 func TestSQLiteFile(t *testing.T) {
 	t.Parallel()
 	tests.Run(t, tests.Suite{Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
@@ -48,7 +70,10 @@ func TestSQLiteFile(t *testing.T) {
 
 func TestSQLiteMemory(t *testing.T) {
 	t.Parallel()
-	tests.Run(t, tests.Suite{Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
-		return fresh(t, talkbase.Config{DSN: "sqlite::memory:"}, configure)
-	}})
+	tests.Run(t, tests.Suite{
+		Open: func(t testing.TB, configure func(*talkbase.Config)) *talkbase.DB {
+			return fresh(t, talkbase.Config{DSN: "sqlite::memory:"}, configure)
+		},
+		Skip: secondWay(nil),
+	})
 }

@@ -220,6 +220,8 @@ type Neighbor struct {
 	FileName   string
 	FilePath   string
 	FileStatus models.TaskStatus
+
+	seq int64 // the row, on SQLite
 }
 
 // IndexSpec names an index and the SQL after "ON table".

@@ -5,7 +5,7 @@ import (
 	"context"
 	"math"
 	"slices"
-	"strings"
+	"strconv"
 
 	"gorm.io/gorm"
 
@@ -91,38 +91,28 @@ func (h *farthest) Pop() any {
 	return x
 }
 
-// findable joins what a similarity query needs of a vector v; it ends in its WHERE.
-const findable = ` FROM knowledge_vectors v
-	JOIN knowledge_chunks c ON c.id = v.chunk_id
-	JOIN knowledge_files f ON f.id = v.file_id
-	WHERE c.status = 'processed'`
-
-// describe fills in what belongs to the neighbours. One that was deleted since it was read is
-// left out.
+// describe fills in what belongs to the neighbours, and sorts them. What is no answer is left out.
 func (e *sqliteEngine) describe(ctx context.Context, db *gorm.DB, top []Neighbor) ([]Neighbor, error) {
-	slices.SortFunc(top, nearer)
-	out := make([]Neighbor, 0, len(top))
-	for part := range slices.Chunk(top, 200) {
-		distance := make(map[string]float64, len(part))
-		args := make([]any, len(part))
-		for i, n := range part {
-			distance[n.VectorID], args[i] = n.Distance, n.VectorID
-		}
-		found, err := Collect(ctx, db, scanNeighbor,
-			"SELECT "+neighborColumns+", 0.0"+findable+" AND v.id IN (?"+strings.Repeat(",?", len(args)-1)+")", args...)
-		if err != nil {
-			return nil, err
-		}
-		for i := range found {
-			found[i].Distance = distance[found[i].VectorID]
-		}
-		out = append(out, found...)
+	if len(top) == 0 {
+		return nil, nil
 	}
-	slices.SortFunc(out, nearer)
-	return out, nil
+	list := make([]byte, 0, 12*len(top))
+	for i := range top {
+		list = strconv.AppendInt(append(list, "[,"[min(i, 1)]), top[i].seq, 10)
+	}
+	// The order of the joins is given: without statistics SQLite may read all chunks for it.
+	found, err := Collect(ctx, db, func(s Scanner, n *Neighbor) error {
+		var at int
+		err := s.Scan(&at, &n.ChunkID, &n.FileID, &n.Content, &n.ChunkIndex, &n.FileName, &n.FilePath, &n.FileStatus)
+		n.VectorID, n.Distance = top[at].VectorID, top[at].Distance
+		return err
+	}, `SELECT j.key, v.chunk_id, v.file_id, c.content, c.chunk_index, f.name, f.path, f.status
+		FROM json_each(?) j CROSS JOIN knowledge_vectors v ON v.seq = j.value
+		CROSS JOIN knowledge_chunks c ON c.id = v.chunk_id CROSS JOIN knowledge_files f ON f.id = v.file_id
+		WHERE c.status = 'processed'`, string(append(list, ']')))
+	slices.SortFunc(found, nearer)
+	return found, err
 }
-
-const neighborColumns = "v.id, v.chunk_id, v.file_id, c.content, c.chunk_index, f.name, f.path, f.status"
 
 func scanNeighbor(s Scanner, n *Neighbor) error {
 	return s.Scan(&n.VectorID, &n.ChunkID, &n.FileID, &n.Content, &n.ChunkIndex, &n.FileName, &n.FilePath, &n.FileStatus, &n.Distance)

@@ -7,11 +7,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// filter is the query's filter of files, as SQL after findable.
-func (n *nearestRows) filter() (conditions string, args []any) {
-	return sqliteFilter(n.q.Files)
-}
-
+// sqliteFilter is a filter of files as SQL.
 func sqliteFilter(f FileFilter) (conditions string, args []any) {
 	conditions = (*sqliteEngine)(nil).FilterFiles(f, func(v any) string {
 		args = append(args, v)
@@ -20,19 +16,16 @@ func sqliteFilter(f FileFilter) (conditions string, args []any) {
 	return conditions, args
 }
 
-// ofFiles are the vectors of the files that a filter lets pass, which follows as SQL: first the files,
-// then by the index their vectors. CROSS JOIN keeps SQLite to that order.
-const ofFiles = ` FROM knowledge_files f CROSS JOIN knowledge_vectors v ON v.file_id = f.id
-	JOIN knowledge_chunks c ON c.id = v.chunk_id
-	WHERE c.status = 'processed' AND f.base_id = ? AND +v.base_id = f.base_id`
-
-// scanAll shows all vectors that pass the filter.
-func (n *nearestRows) scanAll(ctx context.Context, db *gorm.DB) error {
-	if n.q.Files.IsZero() {
-		return n.scan(ctx, db, "")
+// everything is where all vectors that may be answers are read from: with a filter first the files, then
+// by the index their vectors.
+func everything(q NearestQuery) source {
+	if q.Files.IsZero() {
+		return source{tables: "knowledge_vectors v", where: "v.base_id = ?", args: []any{q.Base.ID}}
 	}
-	filter, args := n.filter()
-	return n.read(ctx, db, "SELECT v.seq, v.id, v.embedding"+ofFiles+filter, append([]any{n.q.Base.ID}, args...))
+	return source{
+		tables: "knowledge_files f CROSS JOIN knowledge_vectors v ON v.file_id = f.id",
+		where:  "f.base_id = ? AND +v.base_id = f.base_id", args: []any{q.Base.ID}, fixed: true, files: true,
+	}
 }
 
 // widening decides among how many vectors a query looks.

@@ -214,11 +214,24 @@ func (b *builder) calibrate(sample []float32) {
 		return
 	}
 	count := min(calibrated, n)
+	ranks := make([][]int, count)
+	columns := make([]*sketch.Columns, lists)
+	for i := range columns {
+		columns[i] = b.codes[i+1].Columns()
+	}
+	sketch.Parallel(count, 1, func(from, to int) {
+		p := prober{metric: set.metric, diff: make([]float32, padded)}
+		f := set.lists.Finder()
+		for i := from; i < to; i++ {
+			at := i * (n / count)
+			p.query = sample[at*padded : (at+1)*padded]
+			p.score = sketch.Score{}
+			ranks[i] = b.ranks(&p, f, columns)
+		}
+	})
 	in10, in100 := make([]int, lists), make([]int, lists) // how many of the nearest are in the i-th list
-	for i := range count {
-		at := i * (n / count)
-		query := sample[at*padded : (at+1)*padded]
-		for rank, order := range b.ranks(query) {
+	for _, r := range ranks {
+		for rank, order := range r {
 			if rank < 10 {
 				in10[order]++
 			}
@@ -228,33 +241,25 @@ func (b *builder) calibrate(sample []float32) {
 	set.probes10, set.probes100 = enough(in10), enough(in100)
 }
 
-// ranks returns, for the 100 nearest to query by their codes, the places of their lists in the order
-// of distance.
-func (b *builder) ranks(query []float32) []int {
+// ranks returns, for the 100 nearest to p's query by their codes, the places of their lists in the
+// order of distance.
+func (b *builder) ranks(p *prober, f *sketch.Finder, columns []*sketch.Columns) []int {
 	type near struct {
 		score float32
 		order int
 	}
 	var all []near
-	p := prober{metric: b.set.metric, query: query, diff: make([]float32, len(query))}
-	order := 0
 	limit := newCut(200)
-	b.set.lists.Finder().Ranked(query, func(at int) {
-		codes := b.codes[at+1]
+	for order, at := range f.Ranked(p.query, len(columns)) {
 		p.at(b.set.lists.At(at))
-		for from := 0; from < codes.Len(); from += sketch.BlockSize {
-			part := codes.Slice(from, min(from+sketch.BlockSize, codes.Len()))
-			est := p.est[:part.Len()]
-			part.Estimates(&p.q, est)
-			for i, e := range est {
-				if score, _ := p.score(part.Norm2[i], e); score < limit.value() {
-					limit.add(score)
-					all = append(all, near{score, order})
-				}
+		columns[at].Search(&p.q, p.score, 0, limit.value(), func(_ int, score, _ float32) float32 {
+			if score < limit.value() {
+				limit.add(score)
+				all = append(all, near{score, order})
 			}
-		}
-		order++
-	})
+			return limit.value()
+		})
+	}
 	slices.SortFunc(all, func(a, b near) int { return cmp.Compare(a.score, b.score) })
 	out := make([]int, 0, 100)
 	for _, n := range all[:min(100, len(all))] {

@@ -295,7 +295,7 @@ func (s *sketches) small(ctx context.Context, tx *gorm.DB, set *sketchSet) ([]in
 		return nil, nil, err
 	}
 	for _, b := range blocks {
-		out.AppendAll(b)
+		out.AppendAll(b.Block())
 	}
 	return ids, out, nil
 }
