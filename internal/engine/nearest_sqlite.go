@@ -28,63 +28,35 @@ func everything(q NearestQuery) source {
 	}
 }
 
-// widening decides among how many vectors a query looks.
-type widening struct {
-	q      NearestQuery
-	codes  int64
-	narrow float64
-	// counted is set when it is known that more than a few vectors pass the filter.
-	counted bool
-}
-
-// fewNamed is few for files that are named, whose vectors are counted at once.
-func (w *widening) fewNamed(ctx context.Context, db *gorm.DB) (bool, error) {
-	if len(w.q.Files.IDs) == 0 {
-		return false, nil
-	}
-	return w.few(ctx, db)
-}
+// narrowSQLite is where the two ways of BenchmarkNarrow take the same time.
+const narrowSQLite = 4
 
 // few reports whether so few vectors pass the filter that they are better compared one by one. Of n
 // vectors of which m pass, the nearest k that do are among the nearest k*n/m of all, which are compared
-// otherwise: the two cost the same at m = sqrt(k*n), times what one of each costs.
-func (w *widening) few(ctx context.Context, db *gorm.DB) (bool, error) {
-	limit := int64(w.narrow * math.Sqrt(float64(w.q.K)*float64(w.codes)))
-	filter, args := sqliteFilter(w.q.Files)
-	n, err := One(ctx, db, Value[int64], "SELECT count(*) FROM (SELECT 1 FROM knowledge_files f CROSS JOIN knowledge_vectors v ON v.file_id = f.id WHERE f.base_id = ?"+
-		filter+" LIMIT ?)", append(append([]any{w.q.Base.ID}, args...), limit+1)...)
-	w.counted = true
-	return n <= limit, err
-}
-
-// first is how many of the nearest are looked at first: with a filter twice as many as are asked for,
-// which do where most files pass.
-func (w *widening) first() int {
-	if w.q.Files.IsZero() {
-		return w.q.K
+// otherwise: the two cost the same at m = sqrt(k*n), times a factor.
+func (s *sketches) few(ctx context.Context, db *gorm.DB, q NearestQuery, codes int64) (bool, error) {
+	if q.Files.IsZero() {
+		return false, nil
 	}
-	return 2 * w.q.K
+	limit := int64(s.tuning.narrow * math.Sqrt(float64(q.K)*float64(codes)))
+	filter, args := sqliteFilter(q.Files)
+	n, err := One(ctx, db, Value[int64], "SELECT count(*) FROM (SELECT 1 FROM knowledge_files f CROSS JOIN knowledge_vectors v ON v.file_id = f.id WHERE f.base_id = ?"+
+		filter+" LIMIT ?)", append(append([]any{q.Base.ID}, args...), limit+1)...)
+	return n <= limit, err
 }
 
 // giveUp is the part of all vectors of which on it is faster to compare all.
 const giveUp = 4
 
-// next is how many of the nearest are looked at after want, 0 for none: then vectors are better
-// compared one by one. With a filter it goes by the share that has passed.
-func (w *widening) next(ctx context.Context, db *gorm.DB, want int, n *nearestRows) (int, error) {
+// more is how many of the nearest are looked at after want were not enough, 0 for none: then all are
+// better compared. With a filter it goes by the share that has passed.
+func (n *nearestRows) more(want int, codes int64) int {
 	more := 4 * want
-	if !w.q.Files.IsZero() {
-		if !w.counted {
-			if few, err := w.few(ctx, db); err != nil || few {
-				return 0, err
-			}
-		}
-		if n.shown > 0 {
-			more = max(2*want, int(1.5*float64(w.q.K)*float64(n.asked)/float64(n.shown)))
-		}
+	if n.shown > 0 && !n.q.Files.IsZero() {
+		more = max(2*want, int(1.5*float64(n.q.K)*float64(n.asked)/float64(n.shown)))
 	}
-	if int64(more)*giveUp > w.codes {
-		return 0, nil
+	if int64(more)*giveUp > codes {
+		return 0
 	}
-	return more, nil
+	return more
 }

@@ -44,9 +44,6 @@ type postgresEngine struct {
 	running func(ctx context.Context, db *gorm.DB, query string, args []any)
 }
 
-// defaultNarrow is where the two ways of BenchmarkPostgresNarrow take the same time.
-const defaultNarrow = 1
-
 func openPostgresDSN(ctx context.Context, o Options, dsn string) (Engine, error) {
 	o.cannotSet(ctx, "only Postgres' own configuration can set shared_buffers", "SharedBuffers", "MemoryLimit")
 	o.cannotSet(ctx, "it is a setting for SQLite", "Synchronous")
@@ -125,7 +122,7 @@ func openPostgresPool(ctx context.Context, o Options, pool *sql.DB) (Engine, err
 }
 
 func newPostgres(ctx context.Context, o Options, pool *sql.DB, conns int, owned bool) (Engine, error) {
-	e := &postgresEngine{pool: pool, owned: owned, wanted: !o.NoVectors, log: o, turns: newTurns(conns-1, o.BusyTimeout), narrow: defaultNarrow}
+	e := &postgresEngine{pool: pool, owned: owned, wanted: !o.NoVectors, log: o, turns: newTurns(conns-1, o.BusyTimeout), narrow: narrowPostgres}
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, classifyPostgres(err)
 	}

@@ -203,8 +203,7 @@ func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery, joi
 	if err != nil || !set.fits(q.Base) {
 		return nil, false, err
 	}
-	w := widening{q: q, codes: set.codes, narrow: s.tuning.narrow}
-	if few, err := w.fewNamed(ctx, db); err != nil || few {
+	if few, err := s.few(ctx, db, q, set.codes); err != nil || few {
 		return nil, false, err
 	}
 	sr := &search{sketches: s, set: set, q: q, n: newNearestRows(q, joined)}
@@ -220,7 +219,7 @@ func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery, joi
 		return nil, false, err
 	}
 	// A candidate may be deleted, changed or filtered out: then the search goes on among more.
-	for want := w.first(); ; {
+	for want := q.K; ; {
 		settled, err := sr.pass(ctx, db, want)
 		if err != nil {
 			return nil, false, err
@@ -229,8 +228,8 @@ func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery, joi
 			s.answered.Add(1)
 			return sr.n.top, true, nil
 		}
-		if want, err = w.next(ctx, db, want, sr.n); err != nil || want == 0 {
-			return nil, false, err
+		if want = sr.n.more(want, set.codes); want == 0 {
+			return nil, false, nil
 		}
 	}
 }

@@ -54,7 +54,7 @@ type sketchTuning struct {
 	narrow float64
 }
 
-var defaultTuning = sketchTuning{foldAt: 256, maxFold: 8192, listsFrom: 20000, deviations: 2.4, narrow: 1}
+var defaultTuning = sketchTuning{foldAt: 256, maxFold: 8192, listsFrom: 20000, deviations: 2.4, narrow: narrowSQLite}
 
 func newSketches(cacheBytes int64) *sketches {
 	if cacheBytes <= 0 {

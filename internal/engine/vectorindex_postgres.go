@@ -1,13 +1,14 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,12 +53,21 @@ func halfOf(vector string, base models.KnowledgeBase) string {
 	return fmt.Sprintf("(%s)::halfvec(%d)", vector, base.Dimensions)
 }
 
+// maxHalf is the largest number of pgvector's type halfvec.
+const maxHalf = 65504
+
+// inHalf reports whether the vector of a query can be compared with what the index of a base with more
+// than maxIndexed dimensions holds.
+func inHalf(q NearestQuery) bool {
+	return q.Metric == models.MetricCosine || !slices.ContainsFunc(q.Vector, func(x float32) bool { return x < -maxHalf || x > maxHalf })
+}
+
 // inIndex is true for the rows that a base's index holds; a query has to say the same. What is out of a
 // halfvec's range would be an error to index.
 func inIndex(alias string, base models.KnowledgeBase) string {
 	where := alias + "base_id = " + quoteLiteral(base.ID) + " AND " + rightSize(alias+"embedding", base.Dimensions)
 	if base.Dimensions > maxIndexed && base.Metric != models.MetricCosine {
-		where += fmt.Sprintf(" AND CASE WHEN vector_norm(%sembedding) < 65504 THEN true ELSE false END", alias)
+		where += fmt.Sprintf(" AND CASE WHEN vector_norm(%sembedding) < %d THEN true ELSE false END", alias, maxHalf)
 	}
 	return where
 }
@@ -129,14 +139,18 @@ const commentPrefix = "talkbase: "
 func vectorIndexes(ctx context.Context, db *gorm.DB, base models.KnowledgeBase) ([]vectorIndex, error) {
 	_, class := operator(base.Metric)
 	name := vectorIndexName(base.ID)
+	wantType := "vector"
+	if base.Dimensions > maxIndexed {
+		wantType = "halfvec"
+	}
+	wantColumn, wantClass := fmt.Sprintf("%s(%d)", wantType, base.Dimensions), wantType+class
 	return Collect(ctx, db, func(s Scanner, v *vectorIndex) error {
-		var def, comment, lists string
-		if err := s.Scan(&v.name, &v.kind, &v.valid, &v.rows, &def, &lists, &comment); err != nil {
+		var column, class, where, lists, comment string
+		if err := s.Scan(&v.name, &v.kind, &v.valid, &v.rows, &column, &class, &where, &lists, &comment); err != nil {
 			return err
 		}
-		v.half = strings.Contains(def, "halfvec(")
-		v.fits = strings.Contains(def, fmt.Sprintf("vec(%d)", base.Dimensions)) && v.half || strings.Contains(def, fmt.Sprintf("vector(%d)", base.Dimensions)) && !v.half
-		v.fits = v.fits && v.half == (base.Dimensions > maxIndexed) && strings.Contains(def, class+")") && strings.Contains(def, "vector_dims(embedding)")
+		v.half = strings.HasPrefix(column, "halfvec")
+		v.fits = column == wantColumn && class == wantClass && strings.Contains(where, "vector_dims(embedding)")
 		v.lists, _ = strconv.ParseInt(lists, 10, 64)
 		if text, ours := strings.CutPrefix(comment, commentPrefix); ours {
 			if json.Unmarshal([]byte(text), &v.measured) != nil { // somebody else's words
@@ -144,9 +158,10 @@ func vectorIndexes(ctx context.Context, db *gorm.DB, base models.KnowledgeBase) 
 			}
 		}
 		return nil
-	}, `SELECT c.relname, a.amname, i.indisvalid, greatest(c.reltuples, 0)::bigint, pg_get_indexdef(c.oid),
-		coalesce((SELECT option_value FROM pg_options_to_table(c.reloptions) WHERE option_name = 'lists'), ''), coalesce(obj_description(c.oid, 'pg_class'), '')
-		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam JOIN pg_namespace n ON n.oid = c.relnamespace
+	}, `SELECT c.relname, m.amname, i.indisvalid, greatest(c.reltuples, 0)::bigint, format_type(a.atttypid, a.atttypmod), o.opcname,
+		coalesce(pg_get_expr(i.indpred, i.indrelid), ''), coalesce((SELECT option_value FROM pg_options_to_table(c.reloptions) WHERE option_name = 'lists'), ''), coalesce(obj_description(c.oid, 'pg_class'), '')
+		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1 JOIN pg_opclass o ON o.oid = i.indclass[0]
 		WHERE n.nspname = current_schema() AND c.relname IN (?, ?) ORDER BY c.relname`, name, name+newSuffix)
 }
 
@@ -242,56 +257,65 @@ func (k *knownIndexes) forget(base string) {
 // of are less than half or more than twice as many by now. Queries use the old one until the new one is there.
 func (e *postgresEngine) createVectorIndex(ctx context.Context, ix IndexSpec) (created bool, err error) {
 	defer e.indexes.forget(ix.Base.ID)
+	created, measured, err := e.buildVectorIndex(ctx, ix)
+	if err != nil || measured {
+		return created, err
+	}
+	return created, e.measure(ctx, ix)
+}
+
+// buildVectorIndex reports whether it has made an index, and whether what the one there is needs is known.
+func (e *postgresEngine) buildVectorIndex(ctx context.Context, ix IndexSpec) (created, measured bool, err error) {
 	db, err := e.Reader(ctx)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	all, err := vectorIndexes(ctx, db, ix.Base)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	run := func(statement string) error {
-		_, err := e.pool.ExecContext(ctx, statement)
-		return withEnd(ctx, classifyPostgres(err))
+	conn, err := e.pool.Conn(ctx)
+	if err != nil {
+		return false, false, withEnd(ctx, classifyPostgres(err))
 	}
+	defer func() { _ = conn.Close() }()
+	run := func(statement string) {
+		if err == nil {
+			_, err = conn.ExecContext(ctx, statement)
+			err = withEnd(ctx, classifyPostgres(err))
+		}
+	}
+	// Building waits for all other transactions in the database, for as long as they take.
+	run("SET lock_timeout = 0")
+	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "RESET lock_timeout") }()
 	var old *vectorIndex
 	for i := range all {
 		v := &all[i]
 		switch {
 		case !v.valid || v.name != ix.Name && old != nil:
-			err = run("DROP INDEX CONCURRENTLY IF EXISTS " + v.name)
-		case v.name != ix.Name: // its place is empty: the one before it was just dropped
-			err = run("ALTER INDEX " + v.name + " RENAME TO " + ix.Name)
-			fallthrough
-		default:
-			old = v
+			run("DROP INDEX CONCURRENTLY IF EXISTS " + v.name)
+			continue
+		case v.name != ix.Name: // the one before it was just dropped
+			run("ALTER INDEX " + v.name + " RENAME TO " + ix.Name)
 		}
-		if err != nil {
-			return false, err
-		}
+		old = v
 	}
-	if old != nil && old.fits && (old.kind == ix.Method || ix.AnyKind) && !(old.kind == IndexIVFFlat && old.outgrown(ix.Rows)) {
-		if old.Search10 == 0 || old.outgrown(ix.Rows) {
-			return false, e.measure(ctx, ix)
-		}
-		return false, nil
+	if err != nil {
+		return false, false, err
+	}
+	if old != nil && old.fits && (old.kind == ix.Method || ix.AnyKind) && (old.kind != IndexIVFFlat || !old.outgrown(ix.Rows)) {
+		return false, old.Search10 > 0 && !old.outgrown(ix.Rows), nil
 	}
 	name := ix.Name
 	if old != nil {
 		name += newSuffix
 	}
-	if err := run("CREATE INDEX CONCURRENTLY IF NOT EXISTS " + name + " ON " + ix.Table + " USING " + ix.Method + " " + ix.Body); err != nil {
-		return false, err
-	}
+	run("CREATE INDEX CONCURRENTLY IF NOT EXISTS " + name + " ON " + ix.Table + " USING " + ix.Method + " " + ix.Body)
 	if old != nil {
-		if err := run("DROP INDEX CONCURRENTLY IF EXISTS " + ix.Name); err != nil {
-			return false, err
-		}
-		if err := run("ALTER INDEX " + name + " RENAME TO " + ix.Name); err != nil {
-			return false, err
-		}
+		run("DROP INDEX CONCURRENTLY IF EXISTS " + ix.Name)
+		run("ALTER INDEX " + name + " RENAME TO " + ix.Name)
 	}
-	return true, e.measure(ctx, ix)
+	return err == nil, false, err
 }
 
 // outgrown reports whether there are less than half or more than twice as many rows as were measured.
@@ -299,17 +323,18 @@ func (v *vectorIndex) outgrown(rows int64) bool {
 	return v.Rows > 0 && (rows > 2*v.Rows || 2*rows < v.Rows)
 }
 
-// What measure tries, and until when. The recall is of the 10 and the 100 nearest.
 const (
-	wantedRecall   = 0.99
-	measureQueries = 32
-	measureLeast   = 8
-	measureFor     = 30 * time.Second
+	// leastRecall is what an index has to find of the 10 and of the 100 nearest to the queries it is measured
+	// by, so that of others it finds 0.99.
+	leastRecall = 0.995
+	// As many queries are made as there is time for, at least and at most these.
+	measureFor   = 30 * time.Second
+	measureLeast = 8
+	measureMost  = 32
 )
 
 // measure finds out with how little effort an index finds what it should, and keeps it as the index's
-// comment, from where every process reads it. It asks for places between two vectors of the base, which
-// are about as hard to find as the vectors of questions.
+// comment, from where every process reads it.
 func (e *postgresEngine) measure(ctx context.Context, ix IndexSpec) error {
 	db, err := e.Reader(ctx)
 	if err != nil {
@@ -320,47 +345,80 @@ func (e *postgresEngine) measure(ctx context.Context, ix IndexSpec) error {
 	if err != nil || v == nil {
 		return err
 	}
-	samples, err := SampleQueries(ctx, db, ix.Base, measureQueries)
+	samples, err := SampleQueries(ctx, db, ix.Base, measureMost)
 	if err != nil {
 		return err
 	}
-	var asked []NearestQuery
-	var truth [][]Neighbor
+	t := trial{e: e, db: db, index: v}
 	start := time.Now()
 	for _, vector := range samples {
-		if len(asked) >= measureLeast && time.Since(start) > measureFor {
+		q := NearestQuery{Base: ix.Base, Metric: ix.Base.Metric, Vector: vector, K: 100, Exact: true}
+		if v.half && !inHalf(q) {
+			continue
+		}
+		if len(t.asked) >= measureLeast && time.Since(start) > measureFor {
 			break
 		}
-		q := NearestQuery{Base: ix.Base, Metric: ix.Base.Metric, Vector: vector, K: 100, Exact: true}
 		found, err := e.Nearest(ctx, db, q)
 		if err != nil {
 			return err
 		}
-		asked, truth = append(asked, q), append(truth, found)
+		t.asked, t.truth = append(t.asked, q), append(t.truth, found)
 	}
 	m := measured{Rows: ix.Rows}
-	for _, effort := range v.efforts() {
-		trial := *v
-		trial.Search10, trial.Search100 = effort, effort
-		r10, r100, err := e.recallOf(ctx, db, &trial, asked, truth)
-		if err != nil {
-			return err
-		}
-		if m.Search10 == 0 && r10 >= wantedRecall {
-			m.Search10 = effort
-		}
-		m.Search100 = effort
-		if r10 >= wantedRecall && r100 >= wantedRecall {
-			break
-		}
+	if m.Search10, err = t.least(ctx, 10); err != nil {
+		return err
 	}
-	m.Search10 = cmp.Or(m.Search10, m.Search100)
+	if m.Search100, err = t.least(ctx, 100); err != nil {
+		return err
+	}
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
 	_, err = e.pool.ExecContext(ctx, "COMMENT ON INDEX "+ix.Name+" IS "+quoteLiteral(commentPrefix+string(text)))
 	return withEnd(ctx, classifyPostgres(err))
+}
+
+// trial asks an index queries whose exact answers are known.
+type trial struct {
+	e     *postgresEngine
+	db    *gorm.DB
+	index *vectorIndex
+	asked []NearestQuery
+	truth [][]Neighbor
+}
+
+// least is the least effort with which the index finds the k nearest, or the most there is.
+func (t *trial) least(ctx context.Context, k int) (int, error) {
+	efforts := t.index.efforts()
+	var err error
+	at := sort.Search(len(efforts)-1, func(i int) bool {
+		if err != nil {
+			return true
+		}
+		var recall float64
+		recall, err = t.recall(ctx, k, efforts[i])
+		return recall >= leastRecall
+	})
+	return efforts[at], err
+}
+
+func (t *trial) recall(ctx context.Context, k, effort int) (float64, error) {
+	ix := *t.index
+	ix.Search10, ix.Search100 = effort, effort
+	hits, all := 0, 0
+	for i, q := range t.asked {
+		q.K = k
+		query, args := t.e.indexedSQL(q, ix.half)
+		found, err := t.e.neighbors(ctx, t.db, ix.settings(k), query, args)
+		if err != nil {
+			return 0, err
+		}
+		want := t.truth[i][:min(k, len(t.truth[i]))]
+		hits, all = hits+Hits(want, nearestOf(found, q)), all+len(want)
+	}
+	return float64(hits) / float64(max(1, all)), nil
 }
 
 // efforts are the ef_search or probes that are tried, the least first.
@@ -373,30 +431,4 @@ func (v *vectorIndex) efforts() []int {
 		out = append(out, int(math.Ceil(n)))
 	}
 	return append(out, int(v.lists))
-}
-
-// recallOf asks an index with its settings for the 100 nearest and compares.
-func (e *postgresEngine) recallOf(ctx context.Context, db *gorm.DB, v *vectorIndex, asked []NearestQuery, truth [][]Neighbor) (r10, r100 float64, err error) {
-	var all10, found10, all100, found100 float64
-	for i, q := range asked {
-		for _, k := range []int{10, 100} {
-			q.K = k
-			query, args := e.indexedSQL(q, v.half)
-			found, err := e.neighbors(ctx, db, v.settings(k), query, args)
-			if err != nil {
-				return 0, 0, err
-			}
-			want := truth[i][:min(k, len(truth[i]))]
-			hits := float64(Hits(want, nearestOf(found, q)))
-			if k == 10 {
-				all10, found10 = all10+float64(len(want)), found10+hits
-			} else {
-				all100, found100 = all100+float64(len(want)), found100+hits
-			}
-		}
-	}
-	if all10 == 0 {
-		return 1, 1, nil
-	}
-	return found10 / all10, found100 / all100, nil
 }
