@@ -23,8 +23,8 @@ type FileFilter struct {
 	// Metadata gives the values that a file's metadata may hold under a key: strings, numbers, booleans
 	// or nil, which is null. Keys are those of the object itself, whatever characters they have. Values are
 	// equal as JSON's are: 1 and 1.0 are the same number, and numbers of any size are compared exactly; true, 1
-	// and "1" are three values. A missing key, an object and an array are equal to none. A json.Number holds
-	// what a float64 cannot.
+	// and "1" are three values. A missing key, an object and an array are equal to none. A float64 is the number
+	// that JSON writes for it; a json.Number holds what it cannot.
 	Metadata map[string][]any
 	// UploadedFrom and UploadedBefore let files pass that were uploaded at or after the one and before the
 	// other, in milliseconds since the Unix epoch.

@@ -604,7 +604,6 @@ func compareWithModel(t *testing.T, dbs ...*talkbase.DB) {
 			r.searchWords(t)
 			r.searchWords(t)
 			r.searchVectors(t)
-			r.searchVectors(t)
 			r.searchBases(t)
 		}
 	})

@@ -22,6 +22,11 @@ func similarityCases() []testCase {
 		{name: "bases of 3, 384, 768, 1536 and 3072 dimensions side by side", run: manyDimensions},
 		{name: "deleted rows are never an answer", run: deletedVectors},
 		{name: "an index does not change the answer", run: indexedVectors},
+		{name: "files by their metadata and more", run: fileFilters},
+		{name: "thresholds that are just met", run: exactThresholds},
+		{name: "several bases at once", run: severalBases},
+		{name: "several models at once", run: severalModels},
+		{name: "exact answers past an index, and its recall", run: exactOverIndex},
 	}
 }
 
