@@ -309,8 +309,12 @@ func TestPostgresFiltersYieldK(t *testing.T) {
 	for _, kind := range []string{"hnsw", "ivfflat"} {
 		v.index(kind)
 		for _, files := range []engine.FileFilter{
-			{IDs: []string{"f3"}}, {From: 5}, {Metadata: []engine.MetadataFilter{{Key: "n", Numbers: []string{"1", "7"}}}},
-			{Metadata: []engine.MetadataFilter{{Key: "text", Strings: []string{"x f8", "nothing"}}}}, {IDs: []string{"nobody"}}, {Status: []string{"error"}},
+			{IDs: []string{"f3"}},
+			{From: 5},
+			{Metadata: []engine.MetadataFilter{{Key: "n", Numbers: []string{"1", "7"}}}},
+			{Metadata: []engine.MetadataFilter{{Key: "text", Strings: []string{"x f8", "nothing"}}}},
+			{IDs: []string{"nobody"}},
+			{Status: []string{"error"}},
 		} {
 			for _, k := range []int{1, 30, 399, 1000} {
 				q := engine.NearestQuery{Vector: noise(rng, 1, dims), K: k, Files: files}
