@@ -287,7 +287,7 @@ func (s *search) pass(ctx context.Context, db *gorm.DB, want int) (settled bool,
 
 // settledIn says when enough lists were read: when the nearest are all in the first 1/settledIn of
 // them. Else there may be nearer ones in others.
-const settledIn = 5
+const settledIn = 8
 
 // leastRanked is how many of the nearest, at least, tell whether more lists are read.
 const leastRanked = 10
@@ -382,7 +382,7 @@ func (p *estimator) at(centre []float32) {
 // maxCompared bounds how many vectors a query compares, and 16 for each that it is asked for. Real data
 // and clusters need some 100; on isotropic noise (100,000 of 768 dimensions), where 7,000 would be
 // compared, this bound keeps recall@10 above 0.95.
-const maxCompared = 2048
+const maxCompared = 3072
 
 // compareAtOnce is how many candidates the first statement is given; the next gets twice as many.
 const compareAtOnce = 64
