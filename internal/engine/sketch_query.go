@@ -252,8 +252,9 @@ func (s *search) rotate() bool {
 	return true
 }
 
-// probes is how many lists are read for the want nearest: as many as hold them of the sample that
-// was measured when the lists were made, between 10 and 100 of them in between, beyond in proportion.
+// probes is how many lists are read first for the want nearest: as many as hold them of the sample
+// that was measured when the lists were made, between 10 and 100 of them in between, beyond in
+// proportion.
 func (s *search) probes(want int) int {
 	p := float64(s.set.probes10)
 	if want > 10 {
@@ -268,20 +269,21 @@ func (s *search) probes(want int) int {
 // pass reads the lists that may hold the want nearest, and compares the vectors that may be among
 // the k nearest. It reports whether the answer cannot become better by more of them.
 func (s *search) pass(ctx context.Context, db *gorm.DB, want int) (settled bool, err error) {
-	probes := s.probes(want)
-	near := []int64{0}
-	for _, at := range s.finder.Ranked(s.rot, probes) {
-		near = append(near, int64(at+1))
+	p := s.newProber(max(want, leastRanked))
+	if err := p.read(ctx, db, []int{-1}); err != nil { // what is in no list
+		return false, err
 	}
-	cut := newCut(want)
-	var found []candidate
-	for part := range slices.Chunk(near, 64) {
-		if found, err = s.read64(ctx, db, part, cut, found); err != nil {
+	lists := s.set.lists.Len()
+	for probes := s.probes(want); len(p.probed) < lists; probes = min(2*probes, lists) {
+		if err := p.read(ctx, db, s.finder.Ranked(s.rot, probes)); err != nil {
 			return false, err
 		}
+		if p.cut.full() && settledIn*int(p.cut.last()) < probes {
+			break
+		}
 	}
-	limit := cut.value()
-	found = slices.DeleteFunc(found, func(c candidate) bool { return c.low > limit || s.n.seen[c.seq] })
+	limit := p.cut.value()
+	found := slices.DeleteFunc(p.found, func(c candidate) bool { return c.low > limit || s.n.seen[c.seq] })
 	slices.SortFunc(found, func(a, b candidate) int { return cmp.Or(cmp.Compare(a.low, b.low), cmp.Compare(a.seq, b.seq)) })
 	if most := maxCompared + 16*want; len(found) > most {
 		found = found[:most] // in data without structure nearly all vectors are about as far
@@ -291,76 +293,107 @@ func (s *search) pass(ctx context.Context, db *gorm.DB, want int) (settled bool,
 		return err == nil, err
 	}
 	// What was cut off, or is in other lists, may be nearer than the last.
-	return s.n.limit() <= limit && cut.full() || !cut.full() && probes == s.set.lists.Len(), nil
+	return s.n.limit() <= limit && p.cut.full() || !p.cut.full() && len(p.probed) == lists, nil
 }
 
-// read64 adds the candidates of some lists.
-func (s *search) read64(ctx context.Context, db *gorm.DB, lists []int64, cut *cut, found []candidate) ([]candidate, error) {
-	var ids, of []int64
-	for _, l := range lists {
-		for _, id := range s.set.blocks[l] {
-			ids, of = append(ids, id), append(of, l)
-		}
-	}
-	blocks, err := s.read(ctx, db, s.set, ids)
-	if err != nil {
-		return nil, err
-	}
-	p := prober{metric: s.q.Metric, query: s.rot, diff: make([]float32, len(s.rot)), list: -1, deviations: s.tuning.deviations}
-	for i, b := range blocks {
-		if p.list != of[i] {
-			p.list = of[i]
-			p.at(s.set.centre(of[i]))
-		}
-		found = p.probe(b, cut, found)
-	}
-	return found, nil
-}
+// settledIn says when enough lists were read: when the nearest are all in the first 1/settledIn of
+// them. Else there may be nearer ones in others.
+const settledIn = 8
 
-// prober estimates the scores of blocks relative to one centre after the other.
+// leastRanked is how many of the nearest, at least, tell whether more lists are read.
+const leastRanked = 10
+
+// prober collects candidates from one list after the other.
 type prober struct {
-	metric     models.Metric
-	query      []float32
-	diff       []float32
-	list       int64
-	deviations float32
-	q          sketch.Query
-	score      sketch.Score
+	*search
+	estimator
+	cut    *cut
+	found  []candidate
+	probed map[int]bool
+}
+
+func (s *search) newProber(want int) *prober {
+	return &prober{
+		search: s, estimator: estimator{metric: s.q.Metric, query: s.rot, diff: make([]float32, len(s.rot))},
+		cut: newCut(want), probed: map[int]bool{},
+	}
+}
+
+// read adds the candidates of the lists that were not read before; -1 is what is in none.
+func (p *prober) read(ctx context.Context, db *gorm.DB, lists []int) error {
+	var ids []int64
+	var of []int
+	for rank, at := range lists {
+		if p.probed[at] {
+			continue
+		}
+		if at >= 0 {
+			p.probed[at] = true
+		}
+		for _, id := range p.set.blocks[int64(at+1)] {
+			ids, of = append(ids, id), append(of, rank)
+		}
+	}
+	const atOnce = 64
+	last := -1
+	for len(ids) > 0 {
+		n := min(atOnce, len(ids))
+		blocks, err := p.sketches.read(ctx, db, p.set, ids[:n])
+		if err != nil {
+			return err
+		}
+		for i, b := range blocks {
+			if rank := of[i]; rank != last {
+				last = rank
+				p.at(p.set.centre(int64(lists[rank] + 1)))
+			}
+			p.probe(b, last)
+		}
+		ids, of = ids[n:], of[n:]
+	}
+	return nil
+}
+
+// probe adds the candidates of a block of the list of that rank.
+func (p *prober) probe(c *sketch.Columns, rank int) {
+	c.Search(&p.rounded, p.score, p.tuning.deviations, p.cut.value(), func(i int, value, wrong float32) float32 {
+		p.found = append(p.found, candidate{value - wrong, c.Seqs[i]})
+		p.cut.add(value+wrong, rank)
+		return p.cut.value()
+	})
+}
+
+// estimator estimates scores relative to one centre after the other.
+type estimator struct {
+	metric  models.Metric
+	query   []float32
+	diff    []float32
+	rounded sketch.Query
+	score   sketch.Score
 }
 
 // at goes to a centre.
-func (p *prober) at(centre []float32) {
+func (p *estimator) at(centre []float32) {
 	if p.metric == models.MetricIP {
 		if p.score.Dot == 0 {
-			p.q.Set(p.query)
+			p.rounded.Set(p.query)
 		}
 		p.score = sketch.Score{Base: -sketch.Dot(p.query, centre), Dot: 1}
 		return
 	}
 	sketch.Subtract(p.diff, p.query, centre)
-	p.q.Set(p.diff)
+	p.rounded.Set(p.diff)
 	if p.metric == models.MetricL2 {
-		p.score = sketch.Score{Base: p.q.Norm2(), Norm2: 1, Dot: 2}
+		p.score = sketch.Score{Base: p.rounded.Norm2(), Norm2: 1, Dot: 2}
 		return
 	}
-	p.score = sketch.Score{Base: p.q.Norm2() / 2, Norm2: 0.5, Dot: 1}
-}
-
-func (p *prober) probe(c *sketch.Columns, cut *cut, found []candidate) []candidate {
-	c.Search(&p.q, p.score, p.deviations, cut.value(), func(i int, value, wrong float32) float32 {
-		found = append(found, candidate{value - wrong, c.Seqs[i]})
-		if value+wrong < cut.value() {
-			cut.add(value + wrong)
-		}
-		return cut.value()
-	})
-	return found
+	p.score = sketch.Score{Base: p.rounded.Norm2() / 2, Norm2: 0.5, Dot: 1}
 }
 
 // maxCompared bounds how many vectors a query compares, and 16 for each that it is asked for. Real data
 // and clusters need some 100; on isotropic noise (100,000 of 768 dimensions), where 7,000 would be
 // compared, this bound keeps recall@10 above 0.95.
-const maxCompared = 2048
+const maxCompared = 3072
 
 // compareAtOnce is how many candidates the first statement is given; the next gets twice as many.
 const compareAtOnce = 64
@@ -426,7 +459,13 @@ func (s *search) compareSome(ctx context.Context, db *gorm.DB, found []candidate
 // bounds seen.
 type cut struct {
 	want int
-	high []float32 // a heap, the largest first
+	high []worst // a heap, the largest first
+}
+
+// worst is what a score is at most, and the rank of the list it was seen in.
+type worst struct {
+	score float32
+	rank  int32
 }
 
 func newCut(want int) *cut { return &cut{want: want} }
@@ -437,27 +476,46 @@ func (c *cut) value() float32 {
 	if !c.full() {
 		return float32(math.Inf(1))
 	}
-	return c.high[0]
+	return c.high[0].score
 }
 
-func (c *cut) add(v float32) {
+// last is the largest rank of a list that holds one of the nearest.
+func (c *cut) last() (rank int32) {
+	for _, b := range c.high {
+		rank = max(rank, b.rank)
+	}
+	return rank
+}
+
+// add shows a bound.
+func (c *cut) add(score float32, rank int) {
+	b := worst{score, int32(rank)}
+	h := c.high
 	if !c.full() {
-		heap.Push((*floatHeap)(&c.high), v)
+		h = append(h, b)
+		c.high = h
+		for i := len(h) - 1; i > 0 && h[i].score > h[(i-1)/2].score; i = (i - 1) / 2 {
+			h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+		}
 		return
 	}
-	c.high[0] = v
-	heap.Fix((*floatHeap)(&c.high), 0)
-}
-
-type floatHeap []float32
-
-func (h floatHeap) Len() int           { return len(h) }
-func (h floatHeap) Less(i, j int) bool { return h[i] > h[j] }
-func (h floatHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *floatHeap) Push(x any)        { *h = append(*h, x.(float32)) }
-func (h *floatHeap) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return x
+	if !(score < h[0].score) {
+		return
+	}
+	i := 0
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			break
+		}
+		if child+1 < len(h) && h[child+1].score > h[child].score {
+			child++
+		}
+		if h[child].score <= score {
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	h[i] = b
 }
