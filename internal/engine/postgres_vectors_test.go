@@ -108,8 +108,8 @@ func (v *vectors) by(q engine.NearestQuery) ([]engine.Neighbor, string) {
 	return v.find(q), index
 }
 
-// truth are the exact answers.
-func (v *vectors) truth(queries [][]float32, k int, files engine.FileFilter) (out [][]engine.Neighbor) {
+// exactly gives the exact answers.
+func (v *vectors) exactly(queries [][]float32, k int, files engine.FileFilter) (out [][]engine.Neighbor) {
 	v.t.Helper()
 	for _, vector := range queries {
 		found, index := v.by(engine.NearestQuery{Vector: vector, K: k, Files: files, Exact: true})
@@ -279,10 +279,13 @@ func TestPostgresIndexIsScanned(t *testing.T) {
 func TestPostgresRecallOnRealEmbeddings(t *testing.T) {
 	t.Parallel()
 	v := openOnPostgres(t, 512, models.MetricCosine, nil)
-	v.fill(shared(t, "embeddings-512.base.f32"))
-	queries := split(shared(t, "embeddings-512.query.f32"), 512)[:100]
+	data, queries := shared(t, "embeddings-512.base.f32"), split(shared(t, "embeddings-512.query.f32"), 512)[:100]
+	if testing.Short() {
+		data, queries = data[:1500*512], queries[:30]
+	}
+	v.fill(data)
 	half := engine.FileFilter{IDs: []string{"f0", "f2", "f4", "f6", "f8"}}
-	all, some := v.truth(queries, 100, engine.FileFilter{}), v.truth(queries[:30], 10, half)
+	all, some := v.exactly(queries, 100, engine.FileFilter{}), v.exactly(queries[:30], 10, half)
 	for _, kind := range []string{"ivfflat", "hnsw"} {
 		v.index(kind)
 		for _, k := range []int{10, 100} {
