@@ -62,8 +62,8 @@ type VectorConfig struct {
 	// Metric of the base "default" and of a base created without; cosine when "".
 	Metric models.Metric
 	// Index is the kind of vector index CreateOptimalIndexes builds on Postgres: "hnsw", "ivfflat", or by
-	// the number of vectors when "": HNSW for a base of up to a million, IVFFlat above, whose answers take ten times
-	// as long at the same recall but which is built in minutes where HNSW takes hours. SQLite has its own.
+	// the number of vectors when "": HNSW for a base of up to a million; above IVFFlat, whose answers may take ten
+	// times as long at the same recall, but which is built in minutes where HNSW takes hours. SQLite has its own.
 	Index string
 }
 

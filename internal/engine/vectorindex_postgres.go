@@ -28,20 +28,21 @@ const (
 const (
 	// minIndexed is how many rows a base needs before an index beats reading all of them.
 	minIndexed = 1000
-	// maxHNSW is how many rows an index is made of by HNSW unless it is asked for. Measured side by side
-	// on 60,000 real embeddings of 512 dimensions, an answer by HNSW takes a tenth of the time that IVFFlat
-	// takes at the same recall, and building it ten times as long, some 1,000 rows a second on two
-	// processors, while the graph fits maintenance_work_mem; beyond it takes hours, where IVFFlat takes minutes.
+	// maxHNSW is how many rows an index is made of by HNSW unless it is asked for. On 6,000 real embeddings
+	// of 512 dimensions with nine noisy copies of each, measured side by side, an answer by HNSW takes a tenth
+	// of the time that IVFFlat takes at the same recall; on made-up clusters they take as long. HNSW is built
+	// at some 1,000 rows a second on two processors while its graph fits maintenance_work_mem, ten times as long
+	// as IVFFlat; of millions that is hours instead of minutes.
 	maxHNSW = 1_000_000
 )
 
-// hnswOptions are pgvector's own m and twice its ef_construction, which costs a quarter more time and
-// on 60,000 real embeddings halves the answers that are missed.
+// hnswOptions are pgvector's own m and twice its ef_construction: on the embeddings above, with an
+// ef_search of 200, it misses 1 of 100 answers instead of 3.
 const hnswOptions = " WITH (m = 16, ef_construction = 128)"
 
 // listsOf is how many lists IVFFlat makes of a number of rows. pgvector's documentation advises a list
-// for 1,000 rows up to a million and the square root beyond; at the same recall, fewer rows are compared
-// with the square root throughout.
+// for 1,000 rows up to a million and the square root beyond. On 6,000 real embeddings, for a recall of 0.99,
+// of ten lists four fifths have to be read, of 77, the square root, half.
 func listsOf(rows int64) int64 { return max(10, int64(math.Sqrt(float64(rows)))) }
 
 // listsMemory is how many bytes of maintenance_work_mem pgvector 0.8 refuses to find the lists with less
