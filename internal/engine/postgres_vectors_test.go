@@ -395,7 +395,7 @@ func TestPostgresIndexIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	const dims = 4
 	rng := rand.New(rand.NewPCG(5, 5))
-	v := openOnPostgres(t, dims, models.MetricCosine, nil)
+	v := openOnPostgres(t, dims, models.MetricCosine, func(o *engine.Options) { o.MaintenanceWorkMem = 1 << 20 }) // too little for lists
 	v.fill(noise(rng, 1100, dims))
 	spec, _ := v.e.VectorIndex(v.base, "hnsw", 1100)
 	type made struct {

@@ -44,6 +44,13 @@ const hnswOptions = " WITH (m = 16, ef_construction = 128)"
 // with the square root throughout.
 func listsOf(rows int64) int64 { return max(10, int64(math.Sqrt(float64(rows)))) }
 
+// listsMemory is how many bytes of maintenance_work_mem pgvector 0.8 refuses to find the lists with less
+// of: what ElkanKmeans in its src/ivfkmeans.c allocates.
+func listsMemory(lists, dimensions int64) int64 {
+	samples, vector := max(10000, 50*lists), 8+4*dimensions
+	return (samples+2*lists)*(vector+8) + 4*lists*(samples+lists) + 8*samples + 12*lists
+}
+
 // halfOf writes a vector as the index of a base with more than maxIndexed dimensions holds it. Of the
 // cosine only the direction counts, and what has length 1 fits a halfvec.
 func halfOf(vector string, base models.KnowledgeBase) string {
@@ -309,6 +316,15 @@ func (e *postgresEngine) buildVectorIndex(ctx context.Context, ix IndexSpec) (cr
 	name := ix.Name
 	if old != nil {
 		name += newSuffix
+	}
+	if lists := listsOf(ix.Rows); ix.Method == IndexIVFFlat && err == nil {
+		need := listsMemory(lists, ix.Base.Dimensions)/1024 + 1024
+		var have int64
+		if err = conn.QueryRowContext(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'").Scan(&have); err == nil && have < need {
+			run("SET maintenance_work_mem = " + strconv.FormatInt(need, 10))
+			defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "RESET maintenance_work_mem") }()
+		}
+		err = withEnd(ctx, classifyPostgres(err))
 	}
 	run("CREATE INDEX CONCURRENTLY IF NOT EXISTS " + name + " ON " + ix.Table + " USING " + ix.Method + " " + ix.Body)
 	if old != nil {
