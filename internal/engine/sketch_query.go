@@ -27,6 +27,8 @@ type nearestRows struct {
 	top    farthest
 	vec    []float32
 	seen   map[int64]bool
+	// shown counts the vectors that were read, asked those that compare asked for.
+	shown, asked int
 }
 
 func newNearestRows(q NearestQuery, joined bool) *nearestRows {
@@ -63,6 +65,8 @@ type source struct {
 	args          []any
 	// fixed has SQLite read the tables in the order they are written in.
 	fixed bool
+	// files says that the files are among the tables, under the alias f.
+	files bool
 }
 
 // statement is the query for the vectors of a source.
@@ -74,9 +78,12 @@ func (n *nearestRows) statement(columns string, s source) (string, []any) {
 	if s.fixed {
 		join = " CROSS JOIN "
 	}
-	filter, fargs := statusFilter(n.q)
-	return "SELECT " + columns + " FROM " + s.tables + join + "knowledge_chunks c ON c.id = v.chunk_id" + join + "knowledge_files f ON f.id = v.file_id" +
-		" WHERE " + s.where + " AND c.status = 'processed'" + filter, slices.Concat(s.args, fargs)
+	tables := s.tables + join + "knowledge_chunks c ON c.id = v.chunk_id"
+	if !s.files {
+		tables += join + "knowledge_files f ON f.id = v.file_id"
+	}
+	filter, fargs := sqliteFilter(n.q.Files)
+	return "SELECT " + columns + " FROM " + tables + " WHERE " + s.where + " AND c.status = 'processed'" + filter, slices.Concat(s.args, fargs)
 }
 
 // scan shows the vectors of a source.
@@ -135,7 +142,7 @@ func (e *sqliteEngine) Nearest(ctx context.Context, db *gorm.DB, q NearestQuery)
 		defer func() { _ = tx.Rollback() }()
 		db = tx.DB
 	}
-	joined := len(q.FileStatus) > 0
+	joined := !q.Files.IsZero()
 	for {
 		top, err := e.nearest(ctx, db, q, joined)
 		if err != nil {
@@ -157,13 +164,17 @@ func (e *sqliteEngine) nearest(ctx context.Context, db *gorm.DB, q NearestQuery,
 		switch {
 		case errors.Is(err, sketch.ErrDamaged):
 			e.log.WarnContext(ctx, "vectors are compared one by one", slog.String("reason", err.Error()))
-		case ok || err != nil:
-			return top, err
+		case err != nil:
+			return nil, err
+		case ok:
+			q.answeredBy(IndexSketches)
+			return top, nil
 		}
 	}
+	q.answeredBy("")
 	n := newNearestRows(q, joined)
 	n.seen = nil
-	err := n.scan(ctx, db, source{tables: "knowledge_vectors v", where: "v.base_id = ?", args: []any{q.Base.ID}})
+	err := n.scan(ctx, db, everything(q))
 	return n.top, err
 }
 
@@ -186,13 +197,13 @@ type search struct {
 	finder *sketch.Finder
 }
 
-// Queries that compare more than 1/giveUp of the vectors are faster without sketches.
-const giveUp = 4
-
 // nearest answers by sketches; ok is false when every vector is better compared.
 func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery, joined bool) (top []Neighbor, ok bool, err error) {
 	set, err := s.load(ctx, db, q.Base.ID)
 	if err != nil || !set.fits(q.Base) {
+		return nil, false, err
+	}
+	if few, err := s.few(ctx, db, q, set.codes); err != nil || few {
 		return nil, false, err
 	}
 	sr := &search{sketches: s, set: set, q: q, n: newNearestRows(q, joined)}
@@ -208,10 +219,7 @@ func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery, joi
 		return nil, false, err
 	}
 	// A candidate may be deleted, changed or filtered out: then the search goes on among more.
-	for want := q.K; ; want *= 4 {
-		if int64(want)*giveUp > set.codes && want > q.K {
-			return nil, false, nil
-		}
+	for want := q.K; ; {
 		settled, err := sr.pass(ctx, db, want)
 		if err != nil {
 			return nil, false, err
@@ -219,6 +227,9 @@ func (s *sketches) nearest(ctx context.Context, db *gorm.DB, q NearestQuery, joi
 		if settled {
 			s.answered.Add(1)
 			return sr.n.top, true, nil
+		}
+		if want = sr.n.more(want, set.codes); want == 0 {
+			return nil, false, nil
 		}
 	}
 }
@@ -424,16 +435,20 @@ func (s *search) compareSome(ctx context.Context, db *gorm.DB, found []candidate
 	}
 	defer func() { _ = rows.Close() }()
 	var id, blob sql.RawBytes
-	for next := 0; next < len(found); next++ {
+	next := 0
+	defer func() { s.n.asked += next }()
+	for ; next < len(found); next++ {
 		if found[next].low > s.n.limit() {
 			return false, nil
 		}
 		if !rows.Next() {
+			next = len(found)
 			break
 		}
 		if err := rows.Scan(&next, &id, &blob); err != nil { // some before it may be gone
 			return false, classifySQLite(err)
 		}
+		s.n.shown++
 		s.n.offer(found[next].seq, id, blob)
 		s.compared.Add(1)
 	}

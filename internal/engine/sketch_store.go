@@ -50,9 +50,11 @@ type sketchTuning struct {
 	listsFrom int64
 	// deviations is how wrong estimates are taken to be at most, in standard deviations of their error.
 	deviations float32
+	// narrow says which filters let so few vectors pass that these are compared one by one.
+	narrow float64
 }
 
-var defaultTuning = sketchTuning{foldAt: 256, maxFold: 8192, listsFrom: 20000, deviations: 2.4}
+var defaultTuning = sketchTuning{foldAt: 256, maxFold: 8192, listsFrom: 20000, deviations: 2.4, narrow: narrowSQLite}
 
 func newSketches(cacheBytes int64) *sketches {
 	if cacheBytes <= 0 {
