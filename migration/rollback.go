@@ -122,8 +122,7 @@ func (r *rollback) indexes(ctx context.Context) error {
 	if err := json.Unmarshal(r.row.Progress, &later); err != nil {
 		return fmt.Errorf("migration: the progress of run %s: %w", r.row.ID, err)
 	}
-	later.Deferred = false // rows that are deleted need no text index
-	return makeUp(ctx, r.target, r.row, &later, r.tell)
+	return makeUp{target: r.target, row: r.row, later: &later, tell: r.tell}.indexes(ctx)
 }
 
 // check finds out whether anything was edited since.

@@ -42,11 +42,9 @@ func subject(p migration.Progress) string {
 	case migration.PhaseBackup:
 		parts = append(parts, "backup")
 	case migration.PhaseIndex:
-		if p.Table == "" {
-			parts = append(parts, "indexes")
-		} else {
-			parts = append(parts, "text index of")
-		}
+		parts = append(parts, "indexes")
+	case migration.PhaseText:
+		parts = append(parts, "text index of")
 	case migration.PhaseValidate:
 		parts = append(parts, "verifying")
 	case migration.PhaseRollback:
