@@ -77,6 +77,8 @@ type importer struct {
 	row      models.ImportRun
 	recorded bool
 	later    putOff
+	// fresh is nil unless the target was empty when the run began.
+	fresh *newIDs
 	// seq is the number of the journal's next batch.
 	seq     int64
 	rejects *rejectLog
@@ -100,8 +102,8 @@ type openSource struct {
 type putOff struct {
 	// Deferred says that the text index was left to the end.
 	Deferred bool `json:"deferred,omitempty"`
-	// Indexes are those that were dropped.
-	Indexes []repo.DroppedIndex `json:"indexes,omitempty"`
+	// Dropped are indexes and the like that are to be made again.
+	Dropped []repo.Dropped `json:"dropped,omitempty"`
 	// Text is how far the text of each table is indexed, by its integer key.
 	Text map[string]int64 `json:"text,omitempty"`
 }
@@ -425,6 +427,9 @@ func (i *importer) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if empty && !i.recorded {
+		i.fresh = newNewIDs()
+	}
 	i.recorded = true
 	if d, ok := i.target.(deferring); ok && i.later.Deferred {
 		i.target = d.WithoutText()
@@ -514,12 +519,12 @@ type warner interface{ Warnings() []string }
 // record stores the run with its sources; fresh has what an empty target allows put off.
 func (i *importer) record(ctx context.Context, fresh bool) error {
 	if fresh && !i.opts.DryRun {
-		dropped, err := i.target.DropIndexes(ctx)
+		dropped, err := i.target.DropForLoad(ctx)
 		if err != nil {
 			return err
 		}
 		_, defers := i.target.(deferring)
-		i.later = putOff{Deferred: defers, Indexes: dropped}
+		i.later = putOff{Deferred: defers, Dropped: dropped}
 	}
 	i.row.Phase = string(i.phase)
 	if err := i.saveRun(ctx); err != nil || i.recorded {
@@ -614,7 +619,7 @@ func (i *importer) makeIndexes(ctx context.Context) error {
 	if i.opts.DryRun {
 		return nil
 	}
-	return i.puttingOff().indexes(ctx)
+	return i.puttingOff().restore(ctx, false)
 }
 
 // makeText makes the text index where it was put off.
@@ -659,31 +664,42 @@ func (m makeUp) step(ctx context.Context, do func(ctx context.Context) (putOff, 
 	return err
 }
 
-func (m makeUp) indexes(ctx context.Context) error {
-	total := int64(len(m.later.Indexes))
-	for len(m.later.Indexes) > 0 {
-		ix := m.later.Indexes[0]
+// restore makes what was dropped, of the text index or of all else.
+func (m makeUp) restore(ctx context.Context, text bool) error {
+	var done, total int64
+	for _, d := range m.later.Dropped {
+		if d.Text == text {
+			total++
+		}
+	}
+	for _, d := range slices.Clone(m.later.Dropped) {
+		if d.Text != text {
+			continue
+		}
 		err := m.step(ctx, func(ctx context.Context) (putOff, error) {
 			next := *m.later
-			next.Indexes = next.Indexes[1:]
-			return next, m.target.RestoreIndex(ctx, ix)
+			next.Dropped = slices.DeleteFunc(slices.Clone(next.Dropped), func(o repo.Dropped) bool { return o.Name == d.Name })
+			return next, m.target.Restore(ctx, d)
 		})
 		if err != nil {
-			return fmt.Errorf("migration: index %s: %w", ix.Name, err)
+			return fmt.Errorf("migration: making %s again: %w", d.Name, err)
 		}
-		m.tell(Progress{Done: total - int64(len(m.later.Indexes)), Total: total})
+		done++
+		m.tell(Progress{Done: done, Total: total})
 	}
 	return nil
 }
 
 func (m makeUp) text(ctx context.Context) error {
-	if !m.later.Deferred {
-		return nil
-	}
-	for _, table := range []string{tableConversations, tableMessages, tableChunks} {
-		if err := m.textOf(ctx, table); err != nil {
-			return fmt.Errorf("migration: indexing the text of %s: %w", table, err)
+	if m.later.Deferred {
+		for _, table := range []string{tableConversations, tableMessages, tableChunks} {
+			if err := m.textOf(ctx, table); err != nil {
+				return fmt.Errorf("migration: indexing the text of %s: %w", table, err)
+			}
 		}
+	}
+	if err := m.restore(ctx, true); err != nil || !m.later.Deferred {
+		return err
 	}
 	return m.step(ctx, func(context.Context) (putOff, error) { return putOff{}, nil })
 }
@@ -693,8 +709,8 @@ func (m makeUp) textOf(ctx context.Context, table string) error {
 	for {
 		n := 0
 		err := m.step(ctx, func(ctx context.Context) (next putOff, err error) {
-			next = putOff{Deferred: true, Text: maps.Clone(m.later.Text)}
-			if next.Text == nil {
+			next = *m.later
+			if next.Text = maps.Clone(next.Text); next.Text == nil {
 				next.Text = map[string]int64{}
 			}
 			next.Text[table], n, err = m.target.IndexText(ctx, table, m.later.Text[table])

@@ -9,7 +9,7 @@ import (
 // Defaults of ImportOptions.
 const (
 	// DefaultBatchRows is how many rows go into one transaction.
-	DefaultBatchRows = 1000
+	DefaultBatchRows = 5000
 	// DefaultBatchBytes is how many bytes of rows go into one transaction.
 	DefaultBatchBytes = 8 << 20
 	// DefaultWidth is how many batches are worked on at once.

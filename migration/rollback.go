@@ -122,7 +122,11 @@ func (r *rollback) indexes(ctx context.Context) error {
 	if err := json.Unmarshal(r.row.Progress, &later); err != nil {
 		return fmt.Errorf("migration: the progress of run %s: %w", r.row.ID, err)
 	}
-	return makeUp{target: r.target, row: r.row, later: &later, tell: r.tell}.indexes(ctx)
+	m := makeUp{target: r.target, row: r.row, later: &later, tell: r.tell}
+	if err := m.restore(ctx, false); err != nil {
+		return err
+	}
+	return m.restore(ctx, true)
 }
 
 // check finds out whether anything was edited since.

@@ -119,10 +119,10 @@ type Checker interface {
 	TextMissing(ctx context.Context) (map[string]int64, error)
 	// IndexText indexes the next rows of a table after an integer key; n is 0 at the end.
 	IndexText(ctx context.Context, table string, after int64) (last int64, n int, err error)
-	// DropIndexes drops what slows a load down and nothing needs meanwhile; RestoreIndex makes one of
-	// them again.
-	DropIndexes(ctx context.Context) ([]repo.DroppedIndex, error)
-	RestoreIndex(ctx context.Context, ix repo.DroppedIndex) error
+	// DropForLoad drops what slows a load into an empty target down and no load needs; Restore makes one
+	// thing of it again, in the order in which they were returned.
+	DropForLoad(ctx context.Context) ([]repo.Dropped, error)
+	Restore(ctx context.Context, d repo.Dropped) error
 	// Snapshot writes a copy of the database to path, or returns repo.ErrUnsupported.
 	Snapshot(ctx context.Context, path string) error
 	// File is the database's file, "" when it is not one.

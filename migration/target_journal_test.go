@@ -163,9 +163,9 @@ func (m *memoryTarget) BrokenReferences(context.Context, int) ([]string, error) 
 
 func (m *memoryTarget) TextMissing(context.Context) (map[string]int64, error) { return nil, nil }
 
-func (m *memoryTarget) DropIndexes(context.Context) ([]repo.DroppedIndex, error) { return nil, nil }
-func (m *memoryTarget) RestoreIndex(context.Context, repo.DroppedIndex) error    { return nil }
-func (m *memoryTarget) Snapshot(context.Context, string) error                   { return repo.ErrUnsupported }
+func (m *memoryTarget) DropForLoad(context.Context) ([]repo.Dropped, error) { return nil, nil }
+func (m *memoryTarget) Restore(context.Context, repo.Dropped) error         { return nil }
+func (m *memoryTarget) Snapshot(context.Context, string) error              { return repo.ErrUnsupported }
 
 func (m *memoryTarget) Finds(context.Context, string, string, string) (bool, error) { return true, nil }
 

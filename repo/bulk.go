@@ -14,7 +14,8 @@ import (
 
 // Bulk stores rows as fast as the engine can and exactly as given: no defaults, no updated_at that
 // moves, order_seq as it is. The text index is kept in step. It is what an import writes through.
-// Calls belong inside Batch; each stores all of its rows or none.
+// Calls belong inside Batch: when one of them fails, the batch fails as a whole, whatever its function
+// returns, and nothing of it is stored. Outside of Batch each call stores all of its rows or none.
 type Bulk struct {
 	s *Store
 	// noText leaves the text index to IndexText.
@@ -24,9 +25,41 @@ type Bulk struct {
 // NewBulk returns the bulk loader of s.
 func NewBulk(s *Store) *Bulk { return &Bulk{s: s} }
 
+// batch is one attempt at a Batch. Its calls write without savepoints, so that a failure of one leaves
+// nothing that could be stored.
+type batch struct {
+	tx  *Tx
+	err error
+}
+
+type batchKey struct{ store *Store }
+
 // Batch runs f in one transaction.
 func (b *Bulk) Batch(ctx context.Context, f func(ctx context.Context) error) error {
-	return b.s.WithTransaction(ctx, func(ctx context.Context, _ *Tx) error { return f(ctx) })
+	return b.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error {
+		all := &batch{tx: tx}
+		if err := f(context.WithValue(ctx, batchKey{b.s}, all)); err != nil {
+			return err
+		}
+		return all.err
+	})
+}
+
+// write is Store.write for calls that belong inside Batch.
+func (b *Bulk) write(ctx context.Context, op string, f func(ctx context.Context, db *gorm.DB) error) error {
+	all, _ := ctx.Value(batchKey{b.s}).(*batch)
+	if all == nil || all.tx != b.s.carried(ctx) {
+		return b.s.write(ctx, op, f)
+	}
+	if all.err != nil {
+		return all.err
+	}
+	db, err := b.s.reader(ctx)
+	if err == nil {
+		err = f(ctx, db)
+	}
+	all.err = wrap(op, err)
+	return all.err
 }
 
 // load checks and writes rows of a table whose integer key is assigned here, and indexes their text.
@@ -44,12 +77,12 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 	if b.noText {
 		t.terms = ""
 	}
-	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return t.write(ctx, b.s, db, rows) })
+	return b.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return t.write(ctx, b.s, db, rows) })
 }
 
 // loadSpec says how the rows of one table are loaded.
 type loadSpec[T any] struct {
-	table, key string // key is the integer key, "" when there is none
+	table, key string // key is the integer key, the first of values, "" when there is none
 	columns    []string
 	check      func(*T) error
 	setID      func(*T, int64)
@@ -60,7 +93,8 @@ type loadSpec[T any] struct {
 
 func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T) error {
 	columns := t.columns
-	if t.key != "" {
+	keyed := t.key != "" && t.terms != ""
+	if keyed {
 		ids, err := s.eng().ReserveIDs(ctx, db, t.table, t.key, len(rows))
 		if err != nil {
 			return err
@@ -73,6 +107,9 @@ func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T)
 	values := make([][]any, len(rows))
 	for i := range rows {
 		values[i] = t.values(&rows[i])
+		if t.key != "" && !keyed { // the database numbers the rows, in their order
+			values[i] = values[i][1:]
+		}
 	}
 	if err := s.eng().BulkInsert(ctx, db, t.table, columns, values); err != nil {
 		return err
@@ -208,27 +245,23 @@ func (b *Bulk) InsertVectors(ctx context.Context, rows []models.KnowledgeVector)
 // byKey reads the rows whose key is one of ids.
 func byKey[T any](ctx context.Context, b *Bulk, table, columns, key string, scan func(engine.Scanner, *T) error, id func(*T) string, ids []string) (map[string]T, error) {
 	out := make(map[string]T, len(ids))
-	for from := 0; from < len(ids); from += keysPerQuery {
-		part := ids[from:min(from+keysPerQuery, len(ids))]
-		args := make([]any, keysPerQuery)
-		for i := range args {
-			args[i] = part[min(i, len(part)-1)] // always the same statement, which stays prepared
-		}
-		db, err := b.s.reader(ctx)
-		if err != nil {
-			return nil, err
-		}
-		rows, err := engine.Collect(ctx, db, scan, "SELECT "+columns+" FROM "+table+" WHERE "+key+" IN (?"+strings.Repeat(",?", keysPerQuery-1)+")", args...)
-		if err != nil {
-			return nil, wrap("read "+table, err)
-		}
-		for _, r := range rows {
-			out[id(&r)] = r
-		}
+	if len(ids) == 0 {
+		return out, nil
 	}
-	return out, nil
+	op := "read " + table
+	where, keys, err := b.s.eng().AnyOf(key, ids)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	db, err := b.s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = engine.Each(ctx, db, scan, func(row *T) { out[id(row)] = *row }, "SELECT "+columns+" FROM "+table+" WHERE "+where, keys)
+	return out, wrap(op, err)
 }
 
+// keysPerQuery bounds the placeholders of a statement.
 const keysPerQuery = 250
 
 // ConversationsByID returns those of the conversations that exist, by conv_id.

@@ -1,11 +1,10 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -20,7 +19,7 @@ var ErrTaken = errors.New("another process works on this import")
 
 // SaveRun stores an import's row, or replaces it.
 func (b *Bulk) SaveRun(ctx context.Context, run models.ImportRun) error {
-	return b.s.write(ctx, "save import", func(_ context.Context, db *gorm.DB) error {
+	return b.write(ctx, "save import", func(_ context.Context, db *gorm.DB) error {
 		return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&run).Error
 	})
 }
@@ -71,14 +70,14 @@ func (b *Bulk) OwnRun(ctx context.Context, id, owner string) error {
 
 // SaveSource stores a legacy file of an import with its checkpoint, or replaces it.
 func (b *Bulk) SaveSource(ctx context.Context, src models.ImportSource) error {
-	return b.s.write(ctx, "save import source", func(_ context.Context, db *gorm.DB) error {
+	return b.write(ctx, "save import source", func(_ context.Context, db *gorm.DB) error {
 		return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&src).Error
 	})
 }
 
 // SaveProgress stores the checkpoint of a legacy file.
 func (b *Bulk) SaveProgress(ctx context.Context, run string, position int64, progress models.JSON) error {
-	return b.s.write(ctx, "save import progress", func(ctx context.Context, db *gorm.DB) error {
+	return b.write(ctx, "save import progress", func(ctx context.Context, db *gorm.DB) error {
 		_, err := engine.Exec(ctx, db, "UPDATE talkbase_import_sources SET progress = ? WHERE run_id = ? AND position = ?", progress.String(), run, position)
 		return err
 	})
@@ -98,7 +97,7 @@ func (b *Bulk) ImportSources(ctx context.Context, run string) ([]models.ImportSo
 
 // AppendBatch adds to an import's journal.
 func (b *Bulk) AppendBatch(ctx context.Context, batch models.ImportBatch) error {
-	return b.s.write(ctx, "append to import journal", func(ctx context.Context, db *gorm.DB) error {
+	return b.write(ctx, "append to import journal", func(ctx context.Context, db *gorm.DB) error {
 		_, err := engine.Exec(ctx, db, "INSERT INTO talkbase_import_batches (run_id, seq, table_name, merged, keys, hashes, replaced) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			batch.RunID, batch.Seq, batch.Table, flag(batch.Merged), blob(batch.Keys), blob(batch.Hashes), blob(batch.Replaced))
 		return err
@@ -133,7 +132,7 @@ func (b *Bulk) ImportBatches(ctx context.Context, run string, from int64, backwa
 
 // DeleteBatch takes a batch out of an import's journal.
 func (b *Bulk) DeleteBatch(ctx context.Context, run string, seq int64) error {
-	return b.s.write(ctx, "delete from import journal", func(ctx context.Context, db *gorm.DB) error {
+	return b.write(ctx, "delete from import journal", func(ctx context.Context, db *gorm.DB) error {
 		_, err := engine.Exec(ctx, db, "DELETE FROM talkbase_import_batches WHERE run_id = ? AND seq = ?", run, seq)
 		return err
 	})
@@ -142,7 +141,7 @@ func (b *Bulk) DeleteBatch(ctx context.Context, run string, seq int64) error {
 // MarkImported moves the marks of all tables to where the tables end: changes to rows up to there
 // are noted from now on.
 func (b *Bulk) MarkImported(ctx context.Context) error {
-	return b.s.write(ctx, "mark imported rows", func(ctx context.Context, db *gorm.DB) error {
+	return b.write(ctx, "mark imported rows", func(ctx context.Context, db *gorm.DB) error {
 		for _, table := range engine.Tables() {
 			last := "0"
 			switch k := keysOf[table]; {
@@ -169,48 +168,43 @@ func (b *Bulk) EditedSince(ctx context.Context, table string, keys []string) (ma
 	if err != nil {
 		return nil, wrap(op, err)
 	}
+	out := map[string]int64{}
+	if len(keys) == 0 {
+		return out, nil
+	}
+	where, list, err := b.s.eng().AnyOf("row_key", keys)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
 	type edit struct {
 		key string
 		at  int64
 	}
-	out := map[string]int64{}
-	for part := range slices.Chunk(keys, keysPerQuery) {
-		args := []any{table}
-		for _, k := range part {
-			args = append(args, k)
-		}
-		rows, err := engine.Collect(ctx, db, func(s engine.Scanner, e *edit) error { return s.Scan(&e.key, &e.at) },
-			"SELECT row_key, edited_at FROM talkbase_import_edits WHERE table_name = ? AND row_key IN (?"+strings.Repeat(",?", len(part)-1)+")", args...)
-		if err != nil {
-			return nil, wrap(op, err)
-		}
-		for _, e := range rows {
-			out[e.key] = e.at
-		}
-	}
-	return out, nil
+	err = engine.Each(ctx, db, func(s engine.Scanner, e *edit) error { return s.Scan(&e.key, &e.at) },
+		func(e *edit) { out[e.key] = e.at },
+		"SELECT row_key, edited_at FROM talkbase_import_edits WHERE table_name = ? AND "+where, table, list)
+	return out, wrap(op, err)
 }
 
 // DeleteImported deletes rows of a table by their keys and forgets what was noted of them.
 func (b *Bulk) DeleteImported(ctx context.Context, table string, keys []string) (n int64, err error) {
-	err = b.s.write(ctx, "delete imported rows", func(ctx context.Context, db *gorm.DB) error {
-		n = 0
-		for part := range slices.Chunk(keys, keysPerQuery) {
-			args := make([]any, len(part))
-			for i, k := range part {
-				args[i] = k
-			}
-			marks := " IN (?" + strings.Repeat(",?", len(args)-1) + ")"
-			gone, err := engine.Exec(ctx, db, "DELETE FROM "+table+" WHERE "+keysOf[table].key+marks, args...)
-			if err != nil {
-				return err
-			}
-			n += gone
-			if _, err := engine.Exec(ctx, db, "DELETE FROM talkbase_import_edits WHERE row_key"+marks+" AND table_name = ?", append(args, table)...); err != nil {
-				return err
-			}
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	err = b.write(ctx, "delete imported rows", func(ctx context.Context, db *gorm.DB) error {
+		where, list, err := b.s.eng().AnyOf(keysOf[table].key, keys)
+		if err != nil {
+			return err
 		}
-		return nil
+		if n, err = engine.Exec(ctx, db, "DELETE FROM "+table+" WHERE "+where, list); err != nil {
+			return err
+		}
+		where, list, err = b.s.eng().AnyOf("row_key", keys)
+		if err != nil {
+			return err
+		}
+		_, err = engine.Exec(ctx, db, "DELETE FROM talkbase_import_edits WHERE table_name = ? AND "+where, table, list)
+		return err
 	})
 	return n, err
 }
@@ -225,34 +219,28 @@ func (b *Bulk) Dependents(ctx context.Context, table string, keys []string, f fu
 	if err != nil {
 		return wrap(op, err)
 	}
+	if len(keys) == 0 {
+		return nil
+	}
 	for _, c := range keysOf[table].children {
 		if c.table == "knowledge_vectors" && b.s.eng().Vectors() != nil {
 			continue
 		}
-		for part := range slices.Chunk(keys, keysPerQuery) {
-			if err := dependents(ctx, db, c, part, f); err != nil {
-				return wrap(op, err)
-			}
+		where, list, err := b.s.eng().AnyOf(c.column, keys)
+		if err != nil {
+			return wrap(op, err)
 		}
-	}
-	return nil
-}
-
-func dependents(ctx context.Context, db *gorm.DB, c childTable, keys []string, f func(Dependent) error) error {
-	args := make([]any, len(keys))
-	for i, k := range keys {
-		args[i] = k
-	}
-	rows, err := engine.Collect(ctx, db, func(s engine.Scanner, d *Dependent) error {
-		d.Table = c.table
-		return s.Scan(&d.Key, &d.Parent)
-	}, "SELECT "+keysOf[c.table].key+", "+c.column+" FROM "+c.table+" WHERE "+c.column+" IN (?"+strings.Repeat(",?", len(args)-1)+")", args...)
-	if err != nil {
-		return err
-	}
-	for _, d := range rows {
-		if err := f(d); err != nil {
-			return err
+		var failed error
+		err = engine.Each(ctx, db, func(s engine.Scanner, d *Dependent) error {
+			d.Table = c.table
+			return s.Scan(&d.Key, &d.Parent)
+		}, func(d *Dependent) {
+			if failed == nil {
+				failed = f(*d)
+			}
+		}, "SELECT "+keysOf[c.table].key+", "+c.column+" FROM "+c.table+" WHERE "+where, list)
+		if err = cmp.Or(err, failed); err != nil {
+			return wrap(op, err)
 		}
 	}
 	return nil

@@ -44,7 +44,10 @@ func subject(p migration.Progress) string {
 	case migration.PhaseIndex:
 		parts = append(parts, "indexes")
 	case migration.PhaseText:
-		parts = append(parts, "text index of")
+		parts = append(parts, "text index")
+		if p.Table != "" {
+			parts = append(parts, "of")
+		}
 	case migration.PhaseValidate:
 		parts = append(parts, "verifying")
 	case migration.PhaseRollback:

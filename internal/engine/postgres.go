@@ -281,6 +281,10 @@ func (e *postgresEngine) ReserveIDs(ctx context.Context, tx *gorm.DB, table, key
 	return Collect(ctx, tx, Value[int64], "SELECT nextval(pg_get_serial_sequence(?, ?)) FROM generate_series(1, ?::int) ORDER BY 1", table, key, n)
 }
 
+func (e *postgresEngine) AnyOf(column string, keys []string) (where string, arg any, err error) {
+	return column + " = ANY(?::text[])", keys, checkKeys(keys)
+}
+
 // BulkInsert uses binary COPY on a connection of ours, and plain inserts in a transaction that a
 // host began, whose connection cannot be reached.
 func (e *postgresEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {

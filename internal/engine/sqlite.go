@@ -452,6 +452,15 @@ var rowsPerStatement = []int{125, 25, 1}
 // maxBound bounds the text that a statement of more than one row binds at once.
 const maxBound = 8 << 20
 
+// AnyOf hands the keys over as JSON: of a list of placeholders each number would be another statement.
+func (e *sqliteEngine) AnyOf(column string, keys []string) (where string, arg any, err error) {
+	if err := checkKeys(keys); err != nil {
+		return "", nil, err
+	}
+	list, err := json.Marshal(keys)
+	return column + " IN (SELECT value FROM json_each(?))", string(list), err
+}
+
 func (e *sqliteEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
 	return insertRows(ctx, tx, table, columns, rows, rowsPerStatement, "")
 }
@@ -501,11 +510,11 @@ func (e *sqliteEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []mo
 	for i := range rows {
 		ids[i] = rows[i].ID
 	}
-	list, err := json.Marshal(ids)
+	where, list, err := e.AnyOf("id", ids)
 	if err != nil {
 		return err
 	}
-	there, err := Collect(ctx, tx, Value[string], "SELECT id FROM knowledge_vectors WHERE id IN (SELECT value FROM json_each(?))", string(list))
+	there, err := Collect(ctx, tx, Value[string], "SELECT id FROM knowledge_vectors WHERE "+where, list)
 	if err != nil {
 		return err
 	}
