@@ -14,8 +14,7 @@ import (
 
 // Bulk stores rows as fast as the engine can and exactly as given: no defaults, no updated_at that
 // moves, order_seq as it is. The text index is kept in step. It is what an import writes through.
-// Calls belong inside Batch: when one of them fails, the batch fails as a whole, whatever its function
-// returns, and nothing of it is stored. Outside of Batch each call stores all of its rows or none.
+// Calls belong inside Batch; each stores all of its rows or none.
 type Bulk struct {
 	s *Store
 	// noText leaves the text index to IndexText.
@@ -25,41 +24,9 @@ type Bulk struct {
 // NewBulk returns the bulk loader of s.
 func NewBulk(s *Store) *Bulk { return &Bulk{s: s} }
 
-// batch is one attempt at a Batch. Its calls write without savepoints, so that a failure of one leaves
-// nothing that could be stored.
-type batch struct {
-	tx  *Tx
-	err error
-}
-
-type batchKey struct{ store *Store }
-
 // Batch runs f in one transaction.
 func (b *Bulk) Batch(ctx context.Context, f func(ctx context.Context) error) error {
-	return b.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error {
-		all := &batch{tx: tx}
-		if err := f(context.WithValue(ctx, batchKey{b.s}, all)); err != nil {
-			return err
-		}
-		return all.err
-	})
-}
-
-// write is Store.write for calls that belong inside Batch.
-func (b *Bulk) write(ctx context.Context, op string, f func(ctx context.Context, db *gorm.DB) error) error {
-	all, _ := ctx.Value(batchKey{b.s}).(*batch)
-	if all == nil || all.tx != b.s.carried(ctx) {
-		return b.s.write(ctx, op, f)
-	}
-	if all.err != nil {
-		return all.err
-	}
-	db, err := b.s.reader(ctx)
-	if err == nil {
-		err = f(ctx, db)
-	}
-	all.err = wrap(op, err)
-	return all.err
+	return b.s.WithTransaction(ctx, func(ctx context.Context, _ *Tx) error { return f(ctx) })
 }
 
 // load checks and writes rows of a table whose integer key is assigned here, and indexes their text.
@@ -77,7 +44,7 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 	if b.noText {
 		t.terms = ""
 	}
-	return b.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return t.write(ctx, b.s, db, rows) })
+	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return t.write(ctx, b.s, db, rows) })
 }
 
 // loadSpec says how the rows of one table are loaded.
@@ -138,7 +105,7 @@ var loadConversations = loadSpec[models.Conversation]{
 var loadMessages = loadSpec[models.Message]{
 	table: "messages", key: "id", terms: termsOfMessages,
 	columns: strings.Split(messageColumns, ", ")[1:],
-	check:   checkMessage,
+	check:   checkBulkMessage,
 	setID:   func(m *models.Message, id int64) { m.ID = id },
 	values: func(m *models.Message) []any {
 		return []any{
@@ -152,7 +119,7 @@ var loadMessages = loadSpec[models.Message]{
 var loadAttachments = loadSpec[models.MessageAttachment]{
 	table: "message_attachments", key: "id",
 	columns: strings.Split(attachmentColumns, ", ")[1:],
-	check:   checkAttachment,
+	check:   checkBulkAttachment,
 	setID:   func(a *models.MessageAttachment, id int64) { a.ID = id },
 	values: func(a *models.MessageAttachment) []any {
 		return []any{a.ID, a.AttachmentID, a.MessageID, a.Type, a.Data, a.CreatedAt}

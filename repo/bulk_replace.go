@@ -17,7 +17,7 @@ func (b *Bulk) WithoutText() *Bulk { return &Bulk{s: b.s, noText: true} }
 // replace overwrites rows that exist, found by the first of their columns, exactly as given.
 func replace[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T) error {
 	set := strings.Join(t.columns[1:], " = ?, ") + " = ?"
-	return b.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
 		var docs []engine.TermDoc
 		for i := range in {
 			row := in[i]
@@ -81,7 +81,7 @@ func (b *Bulk) ReplaceChunks(ctx context.Context, rows []models.KnowledgeChunk) 
 // ReplaceBases overwrites the names, models and settings of knowledge bases that exist. Dimensions
 // and metric belong to the vectors and stay.
 func (b *Bulk) ReplaceBases(ctx context.Context, rows []models.KnowledgeBase) error {
-	return b.write(ctx, "replace knowledge bases", func(ctx context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, "replace knowledge bases", func(ctx context.Context, db *gorm.DB) error {
 		for i := range rows {
 			r := rows[i]
 			n, err := engine.Exec(ctx, db, "UPDATE knowledge_bases SET name = ?, embedding_model = ?, settings = ? WHERE id = ?",
@@ -113,7 +113,7 @@ func (b *Bulk) IndexText(ctx context.Context, table string, after int64) (last i
 		if t.table != table {
 			continue
 		}
-		err = b.write(ctx, "index text", func(ctx context.Context, db *gorm.DB) error {
+		err = b.s.write(ctx, "index text", func(ctx context.Context, db *gorm.DB) error {
 			last, n, err = b.s.indexText(ctx, db, t.terms, t.query, after)
 			return err
 		})
@@ -149,7 +149,7 @@ type Dropped = engine.Dropped
 // from those that keep keys unique, and on Postgres foreign keys. It returns what it dropped, in an order
 // in which Restore can make it again.
 func (b *Bulk) DropForLoad(ctx context.Context) (dropped []Dropped, err error) {
-	err = b.write(ctx, "drop indexes", func(ctx context.Context, db *gorm.DB) error {
+	err = b.s.write(ctx, "drop indexes", func(ctx context.Context, db *gorm.DB) error {
 		dropped, err = b.s.eng().DropForLoad(ctx, db)
 		return err
 	})
@@ -159,7 +159,7 @@ func (b *Bulk) DropForLoad(ctx context.Context) (dropped []Dropped, err error) {
 // Restore makes something again that DropForLoad dropped, unless it is there. Rows whose parents were
 // deleted meanwhile go with them, as a foreign key would have had it.
 func (b *Bulk) Restore(ctx context.Context, d Dropped) error {
-	return b.write(ctx, "restore "+d.Name, func(ctx context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, "restore "+d.Name, func(ctx context.Context, db *gorm.DB) error {
 		return b.s.eng().Restore(ctx, db, d)
 	})
 }

@@ -19,7 +19,7 @@ var ErrTaken = errors.New("another process works on this import")
 
 // SaveRun stores an import's row, or replaces it.
 func (b *Bulk) SaveRun(ctx context.Context, run models.ImportRun) error {
-	return b.write(ctx, "save import", func(_ context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, "save import", func(_ context.Context, db *gorm.DB) error {
 		return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&run).Error
 	})
 }
@@ -70,14 +70,14 @@ func (b *Bulk) OwnRun(ctx context.Context, id, owner string) error {
 
 // SaveSource stores a legacy file of an import with its checkpoint, or replaces it.
 func (b *Bulk) SaveSource(ctx context.Context, src models.ImportSource) error {
-	return b.write(ctx, "save import source", func(_ context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, "save import source", func(_ context.Context, db *gorm.DB) error {
 		return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&src).Error
 	})
 }
 
 // SaveProgress stores the checkpoint of a legacy file.
 func (b *Bulk) SaveProgress(ctx context.Context, run string, position int64, progress models.JSON) error {
-	return b.write(ctx, "save import progress", func(ctx context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, "save import progress", func(ctx context.Context, db *gorm.DB) error {
 		_, err := engine.Exec(ctx, db, "UPDATE talkbase_import_sources SET progress = ? WHERE run_id = ? AND position = ?", progress.String(), run, position)
 		return err
 	})
@@ -97,7 +97,7 @@ func (b *Bulk) ImportSources(ctx context.Context, run string) ([]models.ImportSo
 
 // AppendBatch adds to an import's journal.
 func (b *Bulk) AppendBatch(ctx context.Context, batch models.ImportBatch) error {
-	return b.write(ctx, "append to import journal", func(ctx context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, "append to import journal", func(ctx context.Context, db *gorm.DB) error {
 		_, err := engine.Exec(ctx, db, "INSERT INTO talkbase_import_batches (run_id, seq, table_name, merged, keys, hashes, replaced) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			batch.RunID, batch.Seq, batch.Table, flag(batch.Merged), blob(batch.Keys), blob(batch.Hashes), blob(batch.Replaced))
 		return err
@@ -132,7 +132,7 @@ func (b *Bulk) ImportBatches(ctx context.Context, run string, from int64, backwa
 
 // DeleteBatch takes a batch out of an import's journal.
 func (b *Bulk) DeleteBatch(ctx context.Context, run string, seq int64) error {
-	return b.write(ctx, "delete from import journal", func(ctx context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, "delete from import journal", func(ctx context.Context, db *gorm.DB) error {
 		_, err := engine.Exec(ctx, db, "DELETE FROM talkbase_import_batches WHERE run_id = ? AND seq = ?", run, seq)
 		return err
 	})
@@ -141,7 +141,7 @@ func (b *Bulk) DeleteBatch(ctx context.Context, run string, seq int64) error {
 // MarkImported moves the marks of all tables to where the tables end: changes to rows up to there
 // are noted from now on.
 func (b *Bulk) MarkImported(ctx context.Context) error {
-	return b.write(ctx, "mark imported rows", func(ctx context.Context, db *gorm.DB) error {
+	return b.s.write(ctx, "mark imported rows", func(ctx context.Context, db *gorm.DB) error {
 		for _, table := range engine.Tables() {
 			last := "0"
 			switch k := keysOf[table]; {
@@ -191,7 +191,7 @@ func (b *Bulk) DeleteImported(ctx context.Context, table string, keys []string) 
 	if len(keys) == 0 {
 		return 0, nil
 	}
-	err = b.write(ctx, "delete imported rows", func(ctx context.Context, db *gorm.DB) error {
+	err = b.s.write(ctx, "delete imported rows", func(ctx context.Context, db *gorm.DB) error {
 		where, list, err := b.s.eng().AnyOf(keysOf[table].key, keys)
 		if err != nil {
 			return err

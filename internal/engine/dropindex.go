@@ -11,12 +11,15 @@ import (
 // neededByLoad is the index by which a load finds out whether a chunk has a vector.
 const neededByLoad = "idx_knowledge_vectors_chunk"
 
-// countMessages is the trigger that counts the messages of a conversation as they are inserted, and
-// recount what counts them at once.
-const (
-	countMessages = "trg_messages_insert"
-	recount       = "UPDATE conversations SET message_count = (SELECT count(*) FROM messages WHERE conversation_id = conv_id)"
-)
+// countMessages is the trigger that counts the messages of a conversation as they are inserted.
+const countMessages = "trg_messages_insert"
+
+// recount are the statements that count them at once.
+var recount = []string{
+	"UPDATE conversations SET message_count = 0 WHERE message_count <> 0",
+	`UPDATE conversations SET message_count = n.n FROM (SELECT conversation_id, count(*) AS n FROM messages GROUP BY conversation_id) n
+		WHERE conv_id = n.conversation_id`,
+}
 
 // found is what can be dropped, in which table it is, and the statement that drops it.
 type found struct {
@@ -61,7 +64,7 @@ func (e *sqliteEngine) DropForLoad(ctx context.Context, tx *gorm.DB) ([]Dropped,
 		err := s.Scan(&kind, &f.Name, &f.table, &sql)
 		f.SQL, f.drop = []string{sql}, "DROP "+kind+" "+quoted(f.Name)
 		if kind == "trigger" {
-			f.SQL = append(f.SQL, recount)
+			f.SQL = append(f.SQL, recount...)
 		}
 		return err
 	}, `SELECT type, name, tbl_name, sql FROM sqlite_master
@@ -115,7 +118,7 @@ func (e *postgresEngine) DropForLoad(ctx context.Context, tx *gorm.DB) ([]Droppe
 	triggers, err := Collect(ctx, tx, func(s Scanner, f *found) error {
 		var sql string
 		err := s.Scan(&f.Name, &f.table, &sql)
-		f.SQL, f.drop = []string{sql, recount}, "DROP TRIGGER "+quoted(f.Name)+" ON "+quoted(f.table)
+		f.SQL, f.drop = append([]string{sql}, recount...), "DROP TRIGGER "+quoted(f.Name)+" ON "+quoted(f.table)
 		return err
 	}, `SELECT t.tgname, c.relname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 		JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND t.tgname = '`+countMessages+`'`)

@@ -94,7 +94,8 @@ type Engine interface {
 	// AnyOf returns the condition that a text column holds one of the keys, and what it binds. The SQL is
 	// the same for any number of them.
 	AnyOf(column string, keys []string) (where string, arg any, err error)
-	// BulkInsert writes rows given in the order of columns, as fast as the engine can, inside tx.
+	// BulkInsert writes rows given in the order of columns, as fast as the engine can, inside tx. Text that
+	// cannot be stored is ErrText.
 	BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error
 	// UpsertVectors inserts vectors and replaces those whose id is known, inside tx.
 	UpsertVectors(ctx context.Context, tx *gorm.DB, rows []models.KnowledgeVector) error
