@@ -15,7 +15,8 @@ import (
 // the same transaction.
 //
 // The lookups take any number of ids up to a batch's rows and MUST see what the surrounding Batch
-// has written. Ids that are not there are absent from the map, which is no error.
+// has written. Ids that are not there are absent from the map, which is no error. Outside of a Batch they
+// MUST allow for several at once.
 type Target interface {
 	// Batch runs f in one write transaction: when f or the commit fails, nothing of it is stored.
 	// The other methods, called with the ctx that f is given, belong to it. Batch MAY run f more
@@ -113,6 +114,8 @@ type Journal interface {
 
 // Checker looks at what is stored as a whole, and puts off and makes up what is faster done at once.
 type Checker interface {
+	// CountRows counts the rows of a table.
+	CountRows(ctx context.Context, table string) (int64, error)
 	// BrokenReferences describes rows whose parent does not exist, at most limit of each kind.
 	BrokenReferences(ctx context.Context, limit int) ([]string, error)
 	// TextMissing counts, by table, rows whose text is not indexed.

@@ -246,6 +246,23 @@ func (b *Bulk) Dependents(ctx context.Context, table string, keys []string, f fu
 	return nil
 }
 
+// CountRows counts the rows of a table that holds a host's rows; without vectors there are none of those.
+func (b *Bulk) CountRows(ctx context.Context, table string) (int64, error) {
+	const op = "count rows"
+	if table == "knowledge_vectors" && b.s.eng().Vectors() != nil {
+		return 0, nil
+	}
+	if _, ok := keysOf[table]; !ok {
+		return 0, wrap(op, engine.Invalidf("no table %.60q", table))
+	}
+	db, err := b.s.reader(ctx)
+	if err != nil {
+		return 0, wrap(op, err)
+	}
+	n, err := engine.One(ctx, db, engine.Value[int64], "SELECT count(*) FROM "+table)
+	return n, wrap(op, err)
+}
+
 // IsEmpty reports whether the database holds no conversation and no knowledge base.
 func (b *Bulk) IsEmpty(ctx context.Context) (bool, error) {
 	const op = "is empty"
