@@ -224,7 +224,10 @@ func byKey[T any](ctx context.Context, b *Bulk, table, columns, key string, scan
 	if err != nil {
 		return nil, err
 	}
-	err = engine.Each(ctx, db, scan, func(row *T) { out[id(row)] = *row }, "SELECT "+columns+" FROM "+table+" WHERE "+where, keys)
+	err = engine.Each(ctx, db, scan, func(row *T) bool {
+		out[id(row)] = *row
+		return true
+	}, "SELECT "+columns+" FROM "+table+" WHERE "+where, keys)
 	return out, wrap(op, err)
 }
 

@@ -181,7 +181,10 @@ func (b *Bulk) EditedSince(ctx context.Context, table string, keys []string) (ma
 		at  int64
 	}
 	err = engine.Each(ctx, db, func(s engine.Scanner, e *edit) error { return s.Scan(&e.key, &e.at) },
-		func(e *edit) { out[e.key] = e.at },
+		func(e *edit) bool {
+			out[e.key] = e.at
+			return true
+		},
 		"SELECT row_key, edited_at FROM talkbase_import_edits WHERE table_name = ? AND "+where, table, list)
 	return out, wrap(op, err)
 }
@@ -234,10 +237,9 @@ func (b *Bulk) Dependents(ctx context.Context, table string, keys []string, f fu
 		err = engine.Each(ctx, db, func(s engine.Scanner, d *Dependent) error {
 			d.Table = c.table
 			return s.Scan(&d.Key, &d.Parent)
-		}, func(d *Dependent) {
-			if failed == nil {
-				failed = f(*d)
-			}
+		}, func(d *Dependent) bool {
+			failed = f(*d)
+			return failed == nil
 		}, "SELECT "+keysOf[c.table].key+", "+c.column+" FROM "+c.table+" WHERE "+where, list)
 		if err = cmp.Or(err, failed); err != nil {
 			return wrap(op, err)

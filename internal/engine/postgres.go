@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pgvector/pgvector-go"
 	pgxvec "github.com/pgvector/pgvector-go/pgx"
@@ -288,7 +289,7 @@ func (e *postgresEngine) AnyOf(column string, keys []string) (where string, arg 
 // BulkInsert uses binary COPY on a connection of ours, and plain inserts in a transaction that a
 // host began, whose connection cannot be reached.
 func (e *postgresEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
-	done, err := e.copyIn(ctx, tx, table, columns, rows)
+	done, err := e.copyIn(ctx, tx, table, columns, pgx.CopyFromRows(rows))
 	if done || err != nil {
 		return err
 	}
@@ -296,7 +297,7 @@ func (e *postgresEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table stri
 }
 
 // copyIn reports done false when there is no pgx connection to copy on.
-func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) (done bool, err error) {
+func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, columns []string, rows pgx.CopyFromSource) (done bool, err error) {
 	conn := connOf(tx)
 	if conn == nil {
 		return false, nil
@@ -312,7 +313,7 @@ func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, 
 				return err
 			}
 		}
-		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, rows)
 		return err
 	})
 	return done, classifyPostgres(err)
@@ -351,7 +352,7 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 		if _, err := Exec(ctx, tx, "SAVEPOINT talkbase_copy"); err != nil {
 			return err
 		}
-		done, err := e.copyIn(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e))
+		done, err := e.copyIn(ctx, tx, "knowledge_vectors", vectorColumns, pgx.CopyFromRows(vectorRows(rows, e)))
 		if err == nil && done {
 			_, err = Exec(ctx, tx, "RELEASE SAVEPOINT talkbase_copy")
 			return err
@@ -370,7 +371,7 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 	if _, err := Exec(ctx, tx, "TRUNCATE "+vectorStage); err != nil {
 		return err
 	}
-	if done, err := e.copyIn(ctx, tx, vectorStage, vectorColumns, vectorRows(rows, e)); err != nil || !done {
+	if done, err := e.copyIn(ctx, tx, vectorStage, vectorColumns, pgx.CopyFromRows(vectorRows(rows, e))); err != nil || !done {
 		if err == nil {
 			err = insertRows(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e), rowsPerStatement, vectorConflict)
 		}
@@ -389,12 +390,33 @@ func (e *postgresEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string
 		_, err := Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) VALUES (?, ?::text::tsvector)", docs[0].ID, docs[0].Doc.TSVector())
 		return err
 	}
+	done, err := e.copyIn(ctx, tx, table, []string{"id", "terms"}, pgx.CopyFromSlice(len(docs), func(i int) ([]any, error) {
+		return []any{docs[i].ID, tsvector(docs[i].Doc)}, nil
+	}))
+	if done || err != nil {
+		return err
+	}
 	ids, terms := make([]int64, len(docs)), make([]string, len(docs))
 	for i, d := range docs {
 		ids[i], terms[i] = d.ID, d.Doc.TSVector()
 	}
-	_, err := Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) SELECT a, b::tsvector FROM unnest(?::bigint[], ?::text[]) AS u(a, b)", ids, terms)
+	_, err = Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) SELECT a, b::tsvector FROM unnest(?::bigint[], ?::text[]) AS u(a, b)", ids, terms)
 	return err
+}
+
+// tsvector is a document in the form that COPY sends without anything to parse.
+func tsvector(d text.Document) pgtype.TSVector {
+	lexemes, positions := d.Size()
+	v := pgtype.TSVector{Valid: true, Lexemes: make([]pgtype.TSVectorLexeme, 0, lexemes)}
+	all := make([]pgtype.TSVectorPosition, 0, positions)
+	d.Lexemes(func(word string, positions []int32) {
+		from := len(all)
+		for _, p := range positions {
+			all = append(all, pgtype.TSVectorPosition{Position: uint16(p)}) //nolint:gosec // Postgres has none greater than 16,383
+		}
+		v.Lexemes = append(v.Lexemes, pgtype.TSVectorLexeme{Word: word, Positions: all[from:len(all):len(all)]})
+	})
+	return v
 }
 
 func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {

@@ -100,15 +100,19 @@ type Scanner interface{ Scan(dest ...any) error }
 // Collect runs a query and reads each row with scan.
 func Collect[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) ([]T, error) {
 	var out []T
-	err := Each(ctx, db, scan, func(v *T) { out = append(out, *v) }, query, args...)
+	err := Each(ctx, db, scan, func(v *T) bool {
+		out = append(out, *v)
+		return true
+	}, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-// Each is Collect for a caller that takes the rows one by one. f must not use the database.
-func Each[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, f func(*T), query string, args ...any) error {
+// Each is Collect for a caller that takes the rows one by one, until f returns false. f must not use the
+// database.
+func Each[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, f func(*T) bool, query string, args ...any) error {
 	rows, done, err := queryNow(ctx, db, query, args)
 	defer done()
 	if err != nil {
@@ -120,7 +124,9 @@ func Each[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error,
 		if err := scan(rows, &v); err != nil {
 			return withEnd(ctx, translate(db, err))
 		}
-		f(&v)
+		if !f(&v) {
+			return withEnd(ctx, translate(db, rows.Close()))
+		}
 	}
 	return withEnd(ctx, translate(db, rows.Err()))
 }
