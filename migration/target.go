@@ -15,13 +15,15 @@ import (
 // the same transaction.
 //
 // The lookups take any number of ids up to a batch's rows and MUST see what the surrounding Batch
-// has written. Ids that are not there are absent from the map, which is no error. Outside of a Batch they
-// MUST allow for several at once.
+// has written. Ids that are not there are absent from the map, which is no error.
 type Target interface {
 	// Batch runs f in one write transaction: when f or the commit fails, nothing of it is stored.
 	// The other methods, called with the ctx that f is given, belong to it. Batch MAY run f more
 	// than once when transactions collide.
 	Batch(ctx context.Context, f func(ctx context.Context) error) error
+	// Read runs f, which only reads, on the database as of one moment; the methods that read, called with
+	// the ctx that f is given, belong to it. Several may run at once.
+	Read(ctx context.Context, f func(ctx context.Context) error) error
 	// Refused reports whether err is the database's judgement on the rows themselves (a check, a
 	// size limit, text it cannot hold, a missing parent) and not a failure of the database (disk
 	// full, lost connection, busy, cancelled). The importer then narrows a failed batch down to the

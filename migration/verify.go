@@ -180,7 +180,7 @@ func verifyRun(ctx context.Context, target Target, run string, tell func(Progres
 			v.out.find(Finding{Kind: FindingDigest, Table: table, Detail: fmt.Sprintf("%d rows were read, %d are listed", want.Rows, have.Rows)})
 		}
 	}
-	return v.out, v.whole(ctx)
+	return v.out, target.Read(ctx, v.whole)
 }
 
 // compared is a batch of the journal and what comparing it shows.
@@ -220,7 +220,7 @@ func (v *verifier) compare(ctx context.Context, next func(*compared)) error {
 		v.seen[b.Table] += int64(len(entries))
 		go func() {
 			defer close(c.done)
-			c.err = c.run(ctx, v.target)
+			c.err = v.target.Read(ctx, func(ctx context.Context) error { return c.run(ctx, v.target) })
 		}()
 		if waiting = append(waiting, c); len(waiting) < verifyWidth {
 			return nil

@@ -26,7 +26,23 @@ func NewBulk(s *Store) *Bulk { return &Bulk{s: s} }
 
 // Batch runs f in one transaction.
 func (b *Bulk) Batch(ctx context.Context, f func(ctx context.Context) error) error {
-	return b.s.WithTransaction(ctx, func(ctx context.Context, _ *Tx) error { return f(ctx) })
+	return b.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error { return b.frugal(ctx, tx.db, f) })
+}
+
+// Read runs f, which only reads, on the database as of one moment.
+func (b *Bulk) Read(ctx context.Context, f func(ctx context.Context) error) error {
+	return wrap("read", b.s.snapshot(ctx, func(ctx context.Context, db *gorm.DB) error {
+		return b.frugal(b.s.newTx(ctx, db, nil).ctx, db, f)
+	}))
+}
+
+func (b *Bulk) frugal(ctx context.Context, db *gorm.DB, f func(ctx context.Context) error) error {
+	over, err := b.s.eng().Frugal(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer over()
+	return f(ctx)
 }
 
 // load checks and writes rows of a table whose integer key is assigned here, and indexes their text.

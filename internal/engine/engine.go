@@ -79,6 +79,9 @@ type Engine interface {
 	Begin(ctx context.Context) (*Tx, error)
 	// BeginRead starts a transaction that sees the database as of one moment.
 	BeginRead(ctx context.Context) (*Tx, error)
+	// Frugal has tx, begun by this engine, go through much data with little memory until it is told that
+	// this is over.
+	Frugal(ctx context.Context, tx *gorm.DB) (over func(), err error)
 	// Gorm wraps a transaction the host began itself on this database.
 	Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error)
 	// SQL returns the pool that schema work runs on.

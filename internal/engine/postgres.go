@@ -161,6 +161,11 @@ func (e *postgresEngine) BeginRead(ctx context.Context) (*Tx, error) {
 	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
 }
 
+// Frugal does nothing: the memory is the server's.
+func (e *postgresEngine) Frugal(context.Context, *gorm.DB) (over func(), err error) {
+	return func() {}, nil
+}
+
 func (e *postgresEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
 	return withPool(ctx, e.db, tx, nil, nil), nil
 }

@@ -346,6 +346,32 @@ func (e *sqliteEngine) BeginRead(ctx context.Context) (*Tx, error) {
 	return begin(ctx, pool{e.readSQL, e.read, classifySQLite, e.readStmts}, e.readTurns, nil, "")
 }
 
+// frugalCache is the page cache of a transaction that goes through much data, in KiB. modernc's
+// allocator takes nearly twice that for it: a page with its header is a little more than 4,096 bytes, and
+// the next larger block has 8,192.
+const frugalCache = 4 << 10
+
+// Frugal bounds the page cache, which otherwise keeps what it has seen up to the configured size.
+func (e *sqliteEngine) Frugal(ctx context.Context, tx *gorm.DB) (over func(), err error) {
+	conn, ok := SQLTx(tx)
+	if !ok || !e.owned {
+		return func() {}, nil
+	}
+	size, err := One(ctx, tx, Value[int64], "PRAGMA cache_size")
+	if err != nil {
+		return nil, err
+	}
+	// The pragma works when it is compiled: it must not be kept prepared.
+	set := func(ctx context.Context, size int64) error {
+		_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA cache_size = %d", size))
+		return classifySQLite(err)
+	}
+	if err := set(ctx, -frugalCache); err != nil {
+		return nil, err
+	}
+	return func() { _ = set(context.WithoutCancel(ctx), size) }, nil
+}
+
 func (e *sqliteEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
 	return withPool(ctx, e.write, tx, nil, nil), nil
 }
