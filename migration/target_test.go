@@ -73,7 +73,9 @@ func (m *memoryTarget) Batch(ctx context.Context, f func(context.Context) error)
 	return nil
 }
 
-func (m *memoryTarget) Read(ctx context.Context, f func(ctx context.Context) error) error { return f(ctx) }
+func (m *memoryTarget) Read(ctx context.Context, f func(ctx context.Context) error) error {
+	return f(ctx)
+}
 
 func (m *memoryTarget) Refused(err error) bool { return errors.Is(err, errRefused) }
 

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"strings"
 
@@ -280,10 +281,19 @@ func (b *Bulk) ChunksByID(ctx context.Context, ids []string) (map[string]models.
 	return byKey(ctx, b, "knowledge_chunks", chunkColumns, "id", scanChunk, func(c *models.KnowledgeChunk) string { return c.ID }, ids)
 }
 
-const vectorSelect = "id, base_id, file_id, chunk_id, embedding, created_at"
-
-func scanVector(s engine.Scanner, v *models.KnowledgeVector) error {
-	return s.Scan(&v.ID, &v.BaseID, &v.FileID, &v.ChunkID, &v.Embedding, &v.CreatedAt)
+// vectorRows are the columns of vectors to read, and how a row of them is read.
+func (b *Bulk) vectorRows() (columns string, scan func(engine.Scanner, *models.KnowledgeVector) error) {
+	eng := b.s.eng()
+	columns = "id, base_id, file_id, chunk_id, " + eng.VectorBytes("embedding") + ", created_at"
+	return columns, func(s engine.Scanner, v *models.KnowledgeVector) error {
+		var raw sql.RawBytes
+		if err := s.Scan(&v.ID, &v.BaseID, &v.FileID, &v.ChunkID, &raw, &v.CreatedAt); err != nil {
+			return err
+		}
+		var err error
+		v.Embedding, err = eng.VectorOf(raw)
+		return err
+	}
 }
 
 // VectorsByID returns those of the vectors that exist.
@@ -291,7 +301,8 @@ func (b *Bulk) VectorsByID(ctx context.Context, ids []string) (map[string]models
 	if err := b.s.eng().Vectors(); err != nil {
 		return nil, wrap("read knowledge_vectors", err)
 	}
-	return byKey(ctx, b, "knowledge_vectors", vectorSelect, "id", scanVector, func(v *models.KnowledgeVector) string { return v.ID }, ids)
+	columns, scan := b.vectorRows()
+	return byKey(ctx, b, "knowledge_vectors", columns, "id", scan, func(v *models.KnowledgeVector) string { return v.ID }, ids)
 }
 
 // HasMessages returns which of the msg_ids exist.

@@ -105,6 +105,10 @@ type Engine interface {
 	// ReserveIDs sets n ids of a table's integer key aside, ascending. The rows are then inserted
 	// with these ids in the same transaction.
 	ReserveIDs(ctx context.Context, tx *gorm.DB, table, key string, n int) ([]int64, error)
+	// VectorBytes is the SQL that reads a column of vectors as bytes, bit for bit and without text to
+	// parse, and VectorOf the vector that such bytes are.
+	VectorBytes(column string) string
+	VectorOf(b []byte) (models.Vector, error)
 	// BindVector turns a vector into what BulkInsert's rows hold.
 	BindVector(v []float32) any
 	// AddTerms indexes documents under their row ids, which must not be in the index: the schema's

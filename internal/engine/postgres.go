@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"runtime"
 	"strconv"
@@ -386,6 +388,21 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 	_, err = Exec(ctx, tx, `INSERT INTO knowledge_vectors (id, base_id, file_id, chunk_id, embedding, created_at)
 		SELECT id, base_id, file_id, chunk_id, embedding, created_at FROM `+vectorStage+vectorConflict)
 	return err
+}
+
+func (e *postgresEngine) VectorBytes(column string) string { return "vector_send(" + column + ")" }
+
+// VectorOf reads what pgvector sends: the dimensions and an unused number, of 2 bytes each, and then the
+// elements, all of them big-endian.
+func (e *postgresEngine) VectorOf(b []byte) (models.Vector, error) {
+	if len(b) < 4 || len(b) != 4+4*int(binary.BigEndian.Uint16(b)) {
+		return nil, fmt.Errorf("%w: pgvector sent a vector in %d bytes", ErrCorrupt, len(b))
+	}
+	out := make(models.Vector, (len(b)-4)/4)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.BigEndian.Uint32(b[4+4*i:]))
+	}
+	return out, nil
 }
 
 func (e *postgresEngine) BindVector(v []float32) any { return pgvector.NewVector(v) }

@@ -581,6 +581,16 @@ func vectorRows(vs []models.KnowledgeVector, e Engine) [][]any {
 	return out
 }
 
+func (e *sqliteEngine) VectorBytes(column string) string { return column }
+
+func (e *sqliteEngine) VectorOf(b []byte) (models.Vector, error) {
+	var v models.Vector
+	if err := v.Scan(b); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return v, nil
+}
+
 func (e *sqliteEngine) BindVector(v []float32) any { return models.Vector(v).Blob() }
 
 func (e *sqliteEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error {
