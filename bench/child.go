@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -200,10 +202,13 @@ func watchMemory() (end func() (int64, error)) {
 	}
 }
 
-// anonymous is RssAnon of /proc/self/status, which Linux has: memory that no file stands behind, in
-// bytes.
+// anonymous is RssAnon of /proc/self/status: memory that no file stands behind, in bytes. Only Linux tells;
+// elsewhere it is 0.
 func anonymous() (int64, error) {
 	b, err := os.ReadFile("/proc/self/status")
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}
