@@ -49,11 +49,10 @@ func (t chatTable) into(keyed bool) string {
 type chatRows struct {
 	*sql.Rows
 	values, places []any
-	err            error
 }
 
 func (t chatTable) read(ctx context.Context, db *sql.DB) (*chatRows, error) {
-	rows, err := db.QueryContext(ctx, "SELECT "+t.selected+" FROM "+t.name+" ORDER BY rowid")
+	rows, err := db.QueryContext(ctx, "SELECT "+t.selected+" FROM "+t.name+" ORDER BY rowid") //nolint:rowserrcheck // whoever goes through them does
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +174,7 @@ func (t task) insertAll(ctx context.Context, source, target *sql.DB, table chatT
 		if err != nil {
 			return err
 		}
-		stmt := tx.StmtContext(ctx, insert)
+		stmt := tx.StmtContext(ctx, insert) //nolint:sqlclosecheck // the transaction closes it
 		for n := 0; n < copyRows; n++ {
 			if more = rows.Next(); !more {
 				break
