@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz kill cover ci
+.PHONY: help demo test lint fmt bench migration fuzz kill cover ci
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -18,6 +18,9 @@ fmt: ## format the code
 
 bench: ## compare with raw SQL through the same drivers, side by side
 	scripts/postgres run -- sh -c 'cd bench && go run ./cmd/report'
+
+migration: ## compare whole imports with bare copies and with pgloader, and show their memory (minutes, 12 GB of disk)
+	scripts/postgres run -- sh -c 'cd bench && go run ./cmd/report -only migration'
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME

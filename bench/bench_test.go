@@ -15,6 +15,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if Child() {
+		return
+	}
 	flag.Parse()
 	code, err := runWith(m)
 	if err != nil {

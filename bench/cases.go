@@ -38,7 +38,7 @@ const (
 )
 
 // Groups are all groups, in the order of the report.
-var Groups = []string{GroupSize, GroupPresenter, GroupVectors, GroupImport, GroupSearch}
+var Groups = []string{GroupSize, GroupPresenter, GroupVectors, GroupImport, GroupSearch, GroupMigration}
 
 // Group returns the comparisons of a group on an engine. Databases are made as they are needed.
 func (e *Env) Group(ctx context.Context, group, engine string, s Sizes) ([]Comparison, error) {

@@ -88,6 +88,14 @@ func (r *Messages) prepare(m *models.Message) error {
 
 // checkMessage refuses what cannot be stored and makes the metadata canonical.
 func checkMessage(m *models.Message) error {
+	if err := checkText(field{"parent_id", m.ParentID}, field{"content", m.Content}); err != nil {
+		return err
+	}
+	return checkBulkMessage(m)
+}
+
+// checkBulkMessage is checkMessage but for the text, which a bulk insert leaves to the engine.
+func checkBulkMessage(m *models.Message) error {
 	if err := checkKey("msg_id", m.MsgID); err != nil {
 		return err
 	}
@@ -96,9 +104,6 @@ func checkMessage(m *models.Message) error {
 	}
 	if len(m.ParentID) > maxKey {
 		return engine.Invalidf("parent_id is %d bytes long; at most %d can be indexed", len(m.ParentID), maxKey)
-	}
-	if err := checkText(field{"parent_id", m.ParentID}, field{"content", m.Content}); err != nil {
-		return err
 	}
 	if !m.Role.Valid() {
 		return engine.Invalidf("role %.40q: use user, assistant, system or function", string(m.Role))

@@ -3,9 +3,12 @@ package repo
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"gorm.io/gorm"
 
@@ -267,8 +270,6 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	})
 }
 
-const rebuildBatch = 500
-
 func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
 	var after int64
 	for {
@@ -287,27 +288,85 @@ func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64,
 	}
 }
 
+// Bounds of what indexText does at once: a page ends after the row that reaches one of the first two.
+const (
+	textRows  = 500
+	textBytes = 4 << 20
+	textPages = 8
+)
+
+// textPage is some rows' text, and what is indexed of it.
+type textPage struct {
+	rows  []textRow
+	docs  []engine.TermDoc
+	ready chan struct{}
+}
+
+type textRow struct {
+	id   int64
+	text string
+}
+
 // indexText indexes the next rows after an integer key anew and returns the last key and how many
-// there were.
+// there were. While a page is written the next is analysed.
 func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
-	type row struct {
-		id   int64
-		text string
-	}
-	rows, err := engine.Collect(ctx, db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, query, after, rebuildBatch)
-	if err != nil || len(rows) == 0 {
+	var work sync.WaitGroup
+	defer work.Wait()
+	last = after
+	page, err := readText(ctx, db, query, last)
+	if err != nil {
 		return after, 0, err
 	}
-	docs := make([]engine.TermDoc, len(rows))
-	for i, v := range rows {
-		if terms == termsOfMessages {
-			v.text = text.Words(v.text)
+	page.analyse(terms, &work)
+	for pages := 1; len(page.rows) > 0; pages++ {
+		first, end := page.rows[0].id, page.rows[len(page.rows)-1].id
+		next := &textPage{}
+		if pages < textPages {
+			if next, err = readText(ctx, db, query, end); err != nil {
+				return after, 0, err
+			}
+			next.analyse(terms, &work)
 		}
-		docs[i] = engine.TermDoc{ID: v.id, Doc: text.Doc(v.text)}
+		<-page.ready
+		if err := s.eng().DeleteTerms(ctx, db, terms, first, end); err != nil {
+			return after, 0, err
+		}
+		if err := s.addTerms(ctx, db, terms, page.docs...); err != nil {
+			return after, 0, err
+		}
+		last, n, page = end, n+len(page.rows), next
 	}
-	last = rows[len(rows)-1].id
-	if err := s.eng().DeleteTerms(ctx, db, terms, rows[0].id, last); err != nil {
-		return after, 0, err
+	return last, n, nil
+}
+
+func readText(ctx context.Context, db *gorm.DB, query string, after int64) (*textPage, error) {
+	p, size := &textPage{}, 0
+	err := engine.Each(ctx, db, func(s engine.Scanner, r *textRow) error { return s.Scan(&r.id, &r.text) }, func(r *textRow) bool {
+		p.rows = append(p.rows, *r)
+		size += len(r.text)
+		return size < textBytes
+	}, query, after, textRows)
+	return p, err
+}
+
+// analyse makes the page's documents, on every processor. They are ready when ready is closed.
+func (p *textPage) analyse(terms string, work *sync.WaitGroup) {
+	p.docs, p.ready = make([]engine.TermDoc, len(p.rows)), make(chan struct{})
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(p.rows)) {
+		all.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(p.rows); i = next.Add(1) - 1 {
+				r := &p.rows[i]
+				if terms == termsOfMessages {
+					r.text = text.Words(r.text)
+				}
+				p.docs[i] = engine.TermDoc{ID: r.id, Doc: text.Doc(r.text)}
+			}
+		})
 	}
-	return last, len(rows), s.addTerms(ctx, db, terms, docs...)
+	work.Go(func() {
+		all.Wait()
+		close(p.ready)
+	})
 }

@@ -79,6 +79,9 @@ type Engine interface {
 	Begin(ctx context.Context) (*Tx, error)
 	// BeginRead starts a transaction that sees the database as of one moment.
 	BeginRead(ctx context.Context) (*Tx, error)
+	// Frugal has tx, begun by this engine, go through much data with little memory until it is told that
+	// this is over.
+	Frugal(ctx context.Context, tx *gorm.DB) (over func(), err error)
 	// Gorm wraps a transaction the host began itself on this database.
 	Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error)
 	// SQL returns the pool that schema work runs on.
@@ -91,13 +94,21 @@ type Engine interface {
 	Goose() (Migrations, error)
 	// LockSuffix is what a SELECT needs at its end to lock the rows it reads, or "".
 	LockSuffix() string
-	// BulkInsert writes rows given in the order of columns, as fast as the engine can, inside tx.
+	// AnyOf returns the condition that a text column holds one of the keys, and what it binds. The SQL is
+	// the same for any number of them.
+	AnyOf(column string, keys []string) (where string, arg any, err error)
+	// BulkInsert writes rows given in the order of columns, as fast as the engine can, inside tx. Text that
+	// cannot be stored is ErrText.
 	BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error
 	// UpsertVectors inserts vectors and replaces those whose id is known, inside tx.
 	UpsertVectors(ctx context.Context, tx *gorm.DB, rows []models.KnowledgeVector) error
 	// ReserveIDs sets n ids of a table's integer key aside, ascending. The rows are then inserted
 	// with these ids in the same transaction.
 	ReserveIDs(ctx context.Context, tx *gorm.DB, table, key string, n int) ([]int64, error)
+	// VectorBytes is the SQL that reads a column of vectors as bytes, bit for bit and without text to
+	// parse, and VectorOf the vector that such bytes are.
+	VectorBytes(column string) string
+	VectorOf(b []byte) (models.Vector, error)
 	// BindVector turns a vector into what BulkInsert's rows hold.
 	BindVector(v []float32) any
 	// AddTerms indexes documents under their row ids, which must not be in the index: the schema's
@@ -118,10 +129,12 @@ type Engine interface {
 	// CreateIndex creates one index if it is missing, without blocking writers where the engine can.
 	// It reports whether it was created.
 	CreateIndex(ctx context.Context, ix IndexSpec) (bool, error)
-	// DropIndexes drops the indexes of the schema's tables that no key and no import needs, inside tx,
-	// and returns them. RestoreIndex makes one again unless it is there.
-	DropIndexes(ctx context.Context, tx *gorm.DB) ([]DroppedIndex, error)
-	RestoreIndex(ctx context.Context, tx *gorm.DB, ix DroppedIndex) error
+	// DropForLoad drops, inside tx, what slows a load into empty tables down: indexes that keep no key
+	// unique, and what is checked or counted for each row and can as well be for all at once. It returns
+	// what it dropped in an order in which Restore can make it again, which it does unless it is there.
+	// What cascades would have deleted meanwhile is deleted then.
+	DropForLoad(ctx context.Context, tx *gorm.DB) ([]Dropped, error)
+	Restore(ctx context.Context, tx *gorm.DB, d Dropped) error
 	// VectorIndex describes the index of a kind, "" for the engine's choice, that speeds up similarity
 	// queries on base; without a name there is none, and why says why, if it is worth saying.
 	VectorIndex(base models.KnowledgeBase, kind string, rows int64) (ix IndexSpec, why string)
@@ -237,11 +250,13 @@ type IndexSpec struct {
 	AnyKind bool
 }
 
-// DroppedIndex is an index that was dropped for the time of a load.
-type DroppedIndex struct {
+// Dropped is an index, a foreign key or a trigger that was dropped for the time of a load.
+type Dropped struct {
 	Name string `json:"name"`
-	// SQL creates it.
-	SQL string `json:"sql"`
+	// SQL are the statements that create it.
+	SQL []string `json:"sql"`
+	// Text says that it is of the text index.
+	Text bool `json:"text,omitempty"`
 }
 
 // Tx is one transaction on its own connection.

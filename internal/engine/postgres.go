@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"runtime"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pgvector/pgvector-go"
 	pgxvec "github.com/pgvector/pgvector-go/pgx"
@@ -157,6 +160,11 @@ func (e *postgresEngine) BeginRead(ctx context.Context) (*Tx, error) {
 	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
 }
 
+// Frugal does nothing: the memory is the server's.
+func (e *postgresEngine) Frugal(context.Context, *gorm.DB) (over func(), err error) {
+	return func() {}, nil
+}
+
 func (e *postgresEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
 	return withPool(ctx, e.db, tx, nil, nil), nil
 }
@@ -278,10 +286,14 @@ func (e *postgresEngine) ReserveIDs(ctx context.Context, tx *gorm.DB, table, key
 	return Collect(ctx, tx, Value[int64], "SELECT nextval(pg_get_serial_sequence(?, ?)) FROM generate_series(1, ?::int) ORDER BY 1", table, key, n)
 }
 
+func (e *postgresEngine) AnyOf(column string, keys []string) (where string, arg any, err error) {
+	return column + " = ANY(?::text[])", keys, checkKeys(keys)
+}
+
 // BulkInsert uses binary COPY on a connection of ours, and plain inserts in a transaction that a
 // host began, whose connection cannot be reached.
 func (e *postgresEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
-	done, err := e.copyIn(ctx, tx, table, columns, rows)
+	done, err := e.copyIn(ctx, tx, table, columns, pgx.CopyFromRows(rows))
 	if done || err != nil {
 		return err
 	}
@@ -289,7 +301,7 @@ func (e *postgresEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table stri
 }
 
 // copyIn reports done false when there is no pgx connection to copy on.
-func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) (done bool, err error) {
+func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, columns []string, rows pgx.CopyFromSource) (done bool, err error) {
 	conn := connOf(tx)
 	if conn == nil {
 		return false, nil
@@ -305,7 +317,7 @@ func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, 
 				return err
 			}
 		}
-		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, rows)
 		return err
 	})
 	return done, classifyPostgres(err)
@@ -344,7 +356,7 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 		if _, err := Exec(ctx, tx, "SAVEPOINT talkbase_copy"); err != nil {
 			return err
 		}
-		done, err := e.copyIn(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e))
+		done, err := e.copyIn(ctx, tx, "knowledge_vectors", vectorColumns, pgx.CopyFromRows(vectorRows(rows, e)))
 		if err == nil && done {
 			_, err = Exec(ctx, tx, "RELEASE SAVEPOINT talkbase_copy")
 			return err
@@ -363,7 +375,7 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 	if _, err := Exec(ctx, tx, "TRUNCATE "+vectorStage); err != nil {
 		return err
 	}
-	if done, err := e.copyIn(ctx, tx, vectorStage, vectorColumns, vectorRows(rows, e)); err != nil || !done {
+	if done, err := e.copyIn(ctx, tx, vectorStage, vectorColumns, pgx.CopyFromRows(vectorRows(rows, e))); err != nil || !done {
 		if err == nil {
 			err = insertRows(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e), rowsPerStatement, vectorConflict)
 		}
@@ -375,6 +387,21 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 	return err
 }
 
+func (e *postgresEngine) VectorBytes(column string) string { return "vector_send(" + column + ")" }
+
+// VectorOf reads what pgvector sends: the dimensions and an unused number, of 2 bytes each, and then the
+// elements, all of them big-endian.
+func (e *postgresEngine) VectorOf(b []byte) (models.Vector, error) {
+	if len(b) < 4 || len(b) != 4+4*int(binary.BigEndian.Uint16(b)) {
+		return nil, fmt.Errorf("%w: pgvector sent a vector in %d bytes", ErrCorrupt, len(b))
+	}
+	out := make(models.Vector, (len(b)-4)/4)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.BigEndian.Uint32(b[4+4*i:]))
+	}
+	return out, nil
+}
+
 func (e *postgresEngine) BindVector(v []float32) any { return pgvector.NewVector(v) }
 
 func (e *postgresEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error {
@@ -382,12 +409,33 @@ func (e *postgresEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string
 		_, err := Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) VALUES (?, ?::text::tsvector)", docs[0].ID, docs[0].Doc.TSVector())
 		return err
 	}
+	done, err := e.copyIn(ctx, tx, table, []string{"id", "terms"}, pgx.CopyFromSlice(len(docs), func(i int) ([]any, error) {
+		return []any{docs[i].ID, tsvector(docs[i].Doc)}, nil
+	}))
+	if done || err != nil {
+		return err
+	}
 	ids, terms := make([]int64, len(docs)), make([]string, len(docs))
 	for i, d := range docs {
 		ids[i], terms[i] = d.ID, d.Doc.TSVector()
 	}
-	_, err := Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) SELECT a, b::tsvector FROM unnest(?::bigint[], ?::text[]) AS u(a, b)", ids, terms)
+	_, err = Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) SELECT a, b::tsvector FROM unnest(?::bigint[], ?::text[]) AS u(a, b)", ids, terms)
 	return err
+}
+
+// tsvector is a document in the form that COPY sends without anything to parse.
+func tsvector(d text.Document) pgtype.TSVector {
+	lexemes, positions := d.Size()
+	v := pgtype.TSVector{Valid: true, Lexemes: make([]pgtype.TSVectorLexeme, 0, lexemes)}
+	all := make([]pgtype.TSVectorPosition, 0, positions)
+	d.Lexemes(func(word string, positions []int32) {
+		from := len(all)
+		for _, p := range positions {
+			all = append(all, pgtype.TSVectorPosition{Position: uint16(p)}) //nolint:gosec // Postgres has none greater than 16,383
+		}
+		v.Lexemes = append(v.Lexemes, pgtype.TSVectorLexeme{Word: word, Positions: all[from:len(all):len(all)]})
+	})
+	return v
 }
 
 func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {

@@ -99,21 +99,36 @@ type Scanner interface{ Scan(dest ...any) error }
 
 // Collect runs a query and reads each row with scan.
 func Collect[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) ([]T, error) {
-	rows, done, err := queryNow(ctx, db, query, args)
-	defer done()
+	var out []T
+	err := Each(ctx, db, scan, func(v *T) bool {
+		out = append(out, *v)
+		return true
+	}, query, args...)
 	if err != nil {
 		return nil, err
 	}
+	return out, nil
+}
+
+// Each is Collect for a caller that takes the rows one by one, until f returns false. f must not use the
+// database.
+func Each[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, f func(*T) bool, query string, args ...any) error {
+	rows, done, err := queryNow(ctx, db, query, args)
+	defer done()
+	if err != nil {
+		return err
+	}
 	defer func() { _ = rows.Close() }()
-	var out []T
 	for rows.Next() {
 		var v T
 		if err := scan(rows, &v); err != nil {
-			return nil, withEnd(ctx, translate(db, err))
+			return withEnd(ctx, translate(db, err))
 		}
-		out = append(out, v)
+		if !f(&v) {
+			return withEnd(ctx, translate(db, rows.Close()))
+		}
 	}
-	return out, withEnd(ctx, translate(db, rows.Err()))
+	return withEnd(ctx, translate(db, rows.Err()))
 }
 
 // One runs a query for a single row; without one the error wraps ErrNotFound.
@@ -159,6 +174,16 @@ func checkArgs(args []any) error {
 			if err := CheckText("value "+strconv.Itoa(i+1)+" of the statement", s); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// checkKeys is checkArgs for keys that are bound as one value.
+func checkKeys(keys []string) error {
+	for _, k := range keys {
+		if err := CheckText("a key", k); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -346,6 +346,32 @@ func (e *sqliteEngine) BeginRead(ctx context.Context) (*Tx, error) {
 	return begin(ctx, pool{e.readSQL, e.read, classifySQLite, e.readStmts}, e.readTurns, nil, "")
 }
 
+// frugalCache is the page cache of a transaction that goes through much data, in KiB. modernc's
+// allocator takes nearly twice that for it: a page with its header is a little more than 4,096 bytes, and
+// the next larger block has 8,192.
+const frugalCache = 4 << 10
+
+// Frugal bounds the page cache, which otherwise keeps what it has seen up to the configured size.
+func (e *sqliteEngine) Frugal(ctx context.Context, tx *gorm.DB) (over func(), err error) {
+	conn, ok := SQLTx(tx)
+	if !ok || !e.owned {
+		return func() {}, nil
+	}
+	size, err := One(ctx, tx, Value[int64], "PRAGMA cache_size")
+	if err != nil {
+		return nil, err
+	}
+	// The pragma works when it is compiled: it must not be kept prepared.
+	set := func(ctx context.Context, size int64) error {
+		_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA cache_size = %d", size))
+		return classifySQLite(err)
+	}
+	if err := set(ctx, -frugalCache); err != nil {
+		return nil, err
+	}
+	return func() { _ = set(context.WithoutCancel(ctx), size) }, nil
+}
+
 func (e *sqliteEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
 	return withPool(ctx, e.write, tx, nil, nil), nil
 }
@@ -452,6 +478,15 @@ var rowsPerStatement = []int{125, 25, 1}
 // maxBound bounds the text that a statement of more than one row binds at once.
 const maxBound = 8 << 20
 
+// AnyOf hands the keys over as JSON: of a list of placeholders each number would be another statement.
+func (e *sqliteEngine) AnyOf(column string, keys []string) (where string, arg any, err error) {
+	if err := checkKeys(keys); err != nil {
+		return "", nil, err
+	}
+	list, err := json.Marshal(keys)
+	return column + " IN (SELECT value FROM json_each(?))", string(list), err
+}
+
 func (e *sqliteEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
 	return insertRows(ctx, tx, table, columns, rows, rowsPerStatement, "")
 }
@@ -501,11 +536,11 @@ func (e *sqliteEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []mo
 	for i := range rows {
 		ids[i] = rows[i].ID
 	}
-	list, err := json.Marshal(ids)
+	where, list, err := e.AnyOf("id", ids)
 	if err != nil {
 		return err
 	}
-	there, err := Collect(ctx, tx, Value[string], "SELECT id FROM knowledge_vectors WHERE id IN (SELECT value FROM json_each(?))", string(list))
+	there, err := Collect(ctx, tx, Value[string], "SELECT id FROM knowledge_vectors WHERE "+where, list)
 	if err != nil {
 		return err
 	}
@@ -544,6 +579,16 @@ func vectorRows(vs []models.KnowledgeVector, e Engine) [][]any {
 		out[i] = []any{v.ID, v.BaseID, v.FileID, v.ChunkID, e.BindVector(v.Embedding), v.CreatedAt}
 	}
 	return out
+}
+
+func (e *sqliteEngine) VectorBytes(column string) string { return column }
+
+func (e *sqliteEngine) VectorOf(b []byte) (models.Vector, error) {
+	var v models.Vector
+	if err := v.Scan(b); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return v, nil
 }
 
 func (e *sqliteEngine) BindVector(v []float32) any { return models.Vector(v).Blob() }
