@@ -310,7 +310,8 @@ func (c *Cache) Shrink(bytes int64) {
 	c.m.give(bytes)
 }
 
-// Close ends the cache and gives back what it holds. No call may follow.
+// Close ends the cache and gives back what it holds. No call may follow. The lock that evict takes must
+// not be held.
 func (c *Cache) Close() {
 	if c.m == nil {
 		return

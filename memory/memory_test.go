@@ -272,8 +272,8 @@ func (c *testCache) put(n int64) bool {
 
 func (c *testCache) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.things = nil
+	c.mu.Unlock()
 	c.cache.Close()
 }
 

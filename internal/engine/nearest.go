@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -173,9 +174,9 @@ func (e *postgresEngine) Nearest(ctx context.Context, db *gorm.DB, q NearestQuer
 	}
 	// NaN sorts last in Postgres; it is the cosine of a zero vector and no answer.
 	b.WriteString(" ORDER BY " + expr + ", v.id LIMIT $2")
-	rows, err := db.Statement.ConnPool.QueryContext(ctx, b.String(), args...)
+	rows, err := queryBound(ctx, db, b.String(), args)
 	if err != nil {
-		return nil, classifyPostgres(err)
+		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	var out []Neighbor
@@ -245,6 +246,9 @@ func (e *postgresEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, e
 	if ix.Method != "" {
 		using = "USING " + ix.Method + " "
 	}
-	_, err = e.pool.ExecContext(ctx, "CREATE INDEX CONCURRENTLY IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+using+ix.Body)
-	return err == nil, classifyPostgres(err)
+	start, query := time.Now(), "CREATE INDEX CONCURRENTLY IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+using+ix.Body
+	_, err = e.pool.ExecContext(ctx, query)
+	err = withEnd(ctx, classifyPostgres(err))
+	e.log.Observer.statement(ctx, start, query, -1, err)
+	return err == nil, err
 }

@@ -35,6 +35,7 @@ type postgresEngine struct {
 	log     Options
 	mu      sync.RWMutex
 	vectors error
+	unwatch func()
 	closing sync.Once
 	cerr    error
 }
@@ -129,11 +130,20 @@ func newPostgres(ctx context.Context, o Options, pool *sql.DB, conns int, owned 
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, classifyPostgres(err)
 	}
+	o.Observer.speak(Postgres)
+	name := "host"
+	if owned {
+		name = "postgres"
+	}
 	var err error
+	if e.unwatch, err = o.Observer.watch(map[string]*sql.DB{name: pool}, o.Memory); err != nil {
+		return nil, err
+	}
 	e.db, err = gorm.Open(postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)}, &gorm.Config{
-		SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o.Logger), DisableAutomaticPing: true,
+		SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o), DisableAutomaticPing: true,
 	})
 	if err != nil {
+		e.unwatch()
 		return nil, classifyPostgres(err)
 	}
 	if e.wanted {
@@ -153,11 +163,11 @@ func (e *postgresEngine) Reader(ctx context.Context) (*gorm.DB, error) {
 }
 
 func (e *postgresEngine) Begin(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, nil, "")
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres, e.log.Observer, nil}, e.turns, nil, "")
 }
 
 func (e *postgresEngine) BeginRead(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres, e.log.Observer, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
 }
 
 func (e *postgresEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
@@ -297,6 +307,7 @@ func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, 
 	if conn == nil {
 		return false, nil
 	}
+	start := time.Now()
 	err = conn.Raw(func(dc any) error {
 		c, ok := dc.(*stdlib.Conn)
 		if !ok {
@@ -311,7 +322,11 @@ func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, 
 		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
 		return err
 	})
-	return done, classifyPostgres(err)
+	err = withEnd(ctx, classifyPostgres(err))
+	if done {
+		e.log.Observer.statement(ctx, start, "COPY "+table+" ("+strings.Join(columns, ", ")+") FROM STDIN", int64(len(rows)), err)
+	}
+	return done, err
 }
 
 // registerVectors teaches a connection that was opened before the extension existed.
@@ -449,6 +464,7 @@ func (e *postgresEngine) DropAll(ctx context.Context) error {
 
 func (e *postgresEngine) Close() error {
 	e.closing.Do(func() {
+		e.unwatch()
 		if e.owned {
 			e.cerr = classifyPostgres(e.pool.Close())
 		}

@@ -53,9 +53,8 @@ func (n *nearestRows) offer(id string, blob []byte) {
 // scan shows the vectors that where, SQL after the filters of the query, finds.
 func (n *nearestRows) scan(ctx context.Context, db *gorm.DB, where string, args ...any) error {
 	filter, fargs := statusFilter(n.q)
-	rows, done, err := queryNow(ctx, db, "SELECT v.seq, v.id, v.embedding"+findable+" AND v.base_id = ?"+filter+where,
+	rows, err := queryNow(ctx, db, "SELECT v.seq, v.id, v.embedding"+findable+" AND v.base_id = ?"+filter+where,
 		slices.Concat([]any{n.q.Base.ID}, fargs, args))
-	defer done()
 	if err != nil {
 		return err
 	}
@@ -109,7 +108,7 @@ func (e *sqliteEngine) Nearest(ctx context.Context, db *gorm.DB, q NearestQuery)
 		top, ok, err := e.sketches.nearest(ctx, db, q)
 		switch {
 		case errors.Is(err, sketch.ErrDamaged):
-			e.log.WarnContext(ctx, "vectors are compared one by one", slog.String("reason", err.Error()))
+			e.log.WarnContext(ctx, "vectors are compared one by one", slog.String("reason", "the sketches of a knowledge base are damaged: run talkbase indexes, or call CreateOptimalIndexes, to make them anew"))
 		case err != nil:
 			return nil, err
 		case ok:
