@@ -255,7 +255,12 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	})
 }
 
-const rebuildBatch = 500
+// How many rows are indexed anew in one transaction, and about how many bytes of text, so that neither the
+// transaction nor the memory for it grows with the texts.
+const (
+	rebuildBatch = 500
+	rebuildBytes = 1 << 20
+)
 
 func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
 	var after int64
@@ -278,24 +283,35 @@ func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64,
 // indexText indexes the next rows after an integer key anew and returns the last key and how many
 // there were.
 func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
-	type row struct {
-		id   int64
-		text string
-	}
-	rows, err := engine.Collect(ctx, db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, query, after, rebuildBatch)
-	if err != nil || len(rows) == 0 {
+	docs, err := nextDocs(ctx, db, terms, query, after)
+	if err != nil || len(docs) == 0 {
 		return after, 0, err
 	}
-	docs := make([]engine.TermDoc, len(rows))
-	for i, v := range rows {
-		if terms == termsOfMessages {
-			v.text = text.Words(v.text)
+	last = docs[len(docs)-1].ID
+	if err := s.eng().DeleteTerms(ctx, db, terms, docs[0].ID, last); err != nil {
+		return after, 0, err
+	}
+	return last, len(docs), s.addTerms(ctx, db, terms, docs...)
+}
+
+// nextDocs analyses at most rebuildBatch rows, or so many as have rebuildBytes of text.
+func nextDocs(ctx context.Context, db *gorm.DB, terms, query string, after int64) (docs []engine.TermDoc, err error) {
+	rows, err := engine.Query(ctx, db, query, after, rebuildBatch)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for size := 0; size < rebuildBytes && rows.Next(); {
+		var id int64
+		var words string
+		if err := rows.Scan(&id, &words); err != nil {
+			return nil, err
 		}
-		docs[i] = engine.TermDoc{ID: v.id, Doc: text.Doc(v.text)}
+		size += len(words)
+		if terms == termsOfMessages {
+			words = text.Words(words)
+		}
+		docs = append(docs, engine.TermDoc{ID: id, Doc: text.Doc(words)})
 	}
-	last = rows[len(rows)-1].id
-	if err := s.eng().DeleteTerms(ctx, db, terms, rows[0].id, last); err != nil {
-		return after, 0, err
-	}
-	return last, len(rows), s.addTerms(ctx, db, terms, docs...)
+	return docs, rows.Err()
 }

@@ -111,7 +111,7 @@ func (o *Observer) line(ctx context.Context, level slog.Level, msg string, s *sh
 		}
 	}
 	if code == unexpected {
-		attrs = append(attrs, slog.String("error_type", rootType(err)), slog.Any("stack", stack(3)))
+		attrs = append(attrs, slog.String("error_type", rootType(err)), slog.Any("stack", Stack(2)))
 	}
 	o.log.LogAttrs(ctx, level, msg, attrs...)
 }
@@ -144,10 +144,11 @@ func rootType(err error) string {
 	return fmt.Sprintf("%T", err)
 }
 
-// stack names the callers, the innermost first, without what they were called with.
-func stack(skip int) []string {
+// Stack names the callers, the innermost first, without what they were called with; skip leaves out so
+// many of them.
+func Stack(skip int) []string {
 	var pcs [32]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(skip, pcs[:])])
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(skip+2, pcs[:])])
 	var out []string
 	for {
 		f, again := frames.Next()

@@ -30,6 +30,7 @@ const DefaultSketchCache = 64 << 20
 type sketches struct {
 	tuning sketchTuning
 	cache  blockCache
+	memory *memory.Manager
 
 	mu    sync.Mutex
 	known map[string]*sketchSet // by base, the version that was read last
@@ -60,7 +61,7 @@ func newSketches(cacheBytes int64, m *memory.Manager) *sketches {
 	if cacheBytes <= 0 {
 		cacheBytes = DefaultSketchCache
 	}
-	s := &sketches{tuning: defaultTuning, cache: newBlockCache(cacheBytes), known: map[string]*sketchSet{}}
+	s := &sketches{tuning: defaultTuning, cache: newBlockCache(cacheBytes), memory: m, known: map[string]*sketchSet{}}
 	s.cache.memory = m.Cache(s.cache.giveBack)
 	return s
 }
