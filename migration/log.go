@@ -71,7 +71,11 @@ func LogProgress(ctx context.Context, log *slog.Logger, work string, next func(P
 		if !known {
 			attrs = append(attrs, slog.String("error_type", fmt.Sprintf("%T", innermost(err))), slog.Any("stack", engine.Stack(1)))
 		}
-		log.LogAttrs(ctx, slog.LevelError, work+" failed", attrs...)
+		level := slog.LevelError
+		if known {
+			level = slog.LevelWarn
+		}
+		log.LogAttrs(ctx, level, work+" failed", attrs...)
 	}
 	return progress, ended
 }

@@ -19,6 +19,9 @@ type QueryShape = engine.QueryShape
 // every value. It needs no database: it answers before Open and after Close.
 func (s *Store) SlowQueries(limit int) []QueryShape { return s.late.Observer.SlowQueries(limit) }
 
+// Observer is told of the statements. It may be nil.
+func (s *Store) Observer() *engine.Observer { return s.late.Observer }
+
 // Memory is what calls that need much memory share. It may be nil, which is no limit.
 func (s *Store) Memory() *memory.Manager { return s.late.Memory }
 

@@ -104,6 +104,8 @@ type Transactor interface {
 // Reporter says what the database holds.
 type Reporter interface {
 	Stats(ctx context.Context) (repo.Stats, error)
+	// SlowQueries tells what this process's statements took; repo.Store documents it.
+	SlowQueries(limit int) []repo.QueryShape
 	Engine() string
 }
 
@@ -141,8 +143,12 @@ type presenter struct {
 
 // NewPresenter returns the presenter of a store. The embedder may be nil.
 func NewPresenter(s *repo.Store, e embedding.Embedder) Presenter {
-	return &presenter{
+	p := &presenter{
 		repo.NewConversations(s), repo.NewMessages(s), repo.NewAttachments(s),
 		repo.NewKnowledge(s), repo.NewSearch(s), s, e,
 	}
+	if o := s.Observer(); o.Tracing() {
+		return traced{p, o}
+	}
+	return p
 }

@@ -30,11 +30,15 @@ func (gormLogger) ParamsFilter(_ context.Context, sql string, _ ...any) (string,
 	return sql, nil
 }
 
-// Trace is called by gorm after each of its statements.
+// Trace is called by gorm after each of its statements. Where gorm's Scan ran it, the values are in its
+// text all the same, and where its Rows did, the error is the driver's own.
 func (g gormLogger) Trace(ctx context.Context, begin time.Time, fc func() (string, int64), err error) {
 	if g.o == nil {
 		return
 	}
 	query, rows := fc()
+	if err != nil {
+		err = g.o.classify(err)
+	}
 	g.o.statement(ctx, begin, query, rows, err)
 }

@@ -29,8 +29,9 @@ const DefaultSlowQuery = 500 * time.Millisecond
 type Observer struct {
 	log  *slog.Logger
 	slow time.Duration
-	// quotedNames says how the engine reads double quotes.
+	// quotedNames says how the engine reads double quotes, classify maps its errors.
 	quotedNames bool
+	classify    func(error) error
 	shapes      shapes
 	telemetry   *telemetry // nil when it is off
 }
@@ -41,7 +42,7 @@ func NewObserver(log *slog.Logger, slow time.Duration) *Observer {
 	if slow == 0 {
 		slow = DefaultSlowQuery
 	}
-	return &Observer{log: log, slow: slow}
+	return &Observer{log: log, slow: slow, classify: generic}
 }
 
 // speak says which engine the statements are for. It is called before the first of them.
@@ -49,7 +50,10 @@ func (o *Observer) speak(name string) {
 	if o == nil {
 		return
 	}
-	o.quotedNames = name == Postgres
+	o.quotedNames, o.classify = name == Postgres, classifySQLite
+	if o.quotedNames {
+		o.classify = classifyPostgres
+	}
 	o.telemetry.speak(name)
 }
 
