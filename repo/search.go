@@ -255,12 +255,7 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	})
 }
 
-// How many rows are indexed anew in one transaction, and about how many bytes of text, so that neither the
-// transaction nor the memory for it grows with the texts.
-const (
-	rebuildBatch = 500
-	rebuildBytes = 1 << 20
-)
+const rebuildBatch = 500
 
 func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
 	var after int64
@@ -281,37 +276,43 @@ func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64,
 }
 
 // indexText indexes the next rows after an integer key anew and returns the last key and how many
-// there were.
+// there were. The rows are locked, so that nobody changes or deletes one between its reading and its
+// indexing. Rows that were deleted while this waited for them are left out, also when all were: then
+// it looks again.
 func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
-	docs, err := nextDocs(ctx, db, terms, query, after)
-	if err != nil || len(docs) == 0 {
-		return after, 0, err
+	lock := s.eng().LockSuffix()
+	for {
+		last, n, err = s.indexRows(ctx, db, terms, query+lock, after)
+		if err != nil || n > 0 || lock == "" {
+			return last, n, err
+		}
+		left, err := engine.Collect(ctx, db, func(s engine.Scanner, id *int64) error { return s.Scan(id, new(string)) }, query, after, 1)
+		if err != nil || len(left) == 0 {
+			return after, 0, err
+		}
 	}
-	last = docs[len(docs)-1].ID
-	if err := s.eng().DeleteTerms(ctx, db, terms, docs[0].ID, last); err != nil {
-		return after, 0, err
-	}
-	return last, len(docs), s.addTerms(ctx, db, terms, docs...)
 }
 
-// nextDocs analyses at most rebuildBatch rows, or so many as have rebuildBytes of text.
-func nextDocs(ctx context.Context, db *gorm.DB, terms, query string, after int64) (docs []engine.TermDoc, err error) {
-	rows, err := engine.Query(ctx, db, query, after, rebuildBatch)
-	if err != nil {
-		return nil, err
+func (s *Store) indexRows(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
+	type row struct {
+		id   int64
+		text string
 	}
-	defer func() { _ = rows.Close() }()
-	for size := 0; size < rebuildBytes && rows.Next(); {
-		var id int64
-		var words string
-		if err := rows.Scan(&id, &words); err != nil {
-			return nil, err
-		}
-		size += len(words)
+	rows, err := engine.Collect(ctx, db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, query, after, rebuildBatch)
+	if err != nil || len(rows) == 0 {
+		return after, 0, err
+	}
+	docs, ids := make([]engine.TermDoc, len(rows)), make([]int64, len(rows))
+	for i, v := range rows {
+		ids[i] = v.id
 		if terms == termsOfMessages {
-			words = text.Words(words)
+			v.text = text.Words(v.text)
 		}
-		docs = append(docs, engine.TermDoc{ID: id, Doc: text.Doc(words)})
+		docs[i] = engine.TermDoc{ID: v.id, Doc: text.Doc(v.text)}
 	}
-	return docs, rows.Err()
+	last = rows[len(rows)-1].id
+	if err := s.eng().DeleteTerms(ctx, db, terms, ids); err != nil {
+		return after, 0, err
+	}
+	return last, len(rows), s.addTerms(ctx, db, terms, docs...)
 }

@@ -408,8 +408,9 @@ func (e *postgresEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string
 	return err
 }
 
-func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {
-	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE id BETWEEN ? AND ?", first, last)
+// DeleteTerms need not look for rows that are gone: they took their terms along.
+func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error {
+	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE id = ANY (?::bigint[])", ids)
 	return err
 }
 

@@ -567,8 +567,12 @@ func (e *sqliteEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, 
 	return nil
 }
 
-func (e *sqliteEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {
-	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE rowid BETWEEN ? AND ?", first, last)
+// DeleteTerms deletes all in between, because nobody else is writing.
+func (e *sqliteEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE rowid BETWEEN ? AND ?", ids[0], ids[len(ids)-1])
 	return err
 }
 
