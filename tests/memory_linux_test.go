@@ -202,6 +202,11 @@ var memoryLoads = map[string]func(ctx context.Context, c memoryTask, dbs []*talk
 		}, nil
 	},
 	"imports": func(ctx context.Context, c memoryTask, dbs []*talkbase.DB) (func() error, error) {
+		for _, db := range dbs { // what is imported into an empty database is indexed in the end
+			if _, err := db.CreateConversation(ctx, models.Conversation{Title: "there before"}); err != nil {
+				return nil, err
+			}
+		}
 		return func() error {
 			return atOnce(len(dbs), func(i int) error {
 				_, err := dbs[i].Import(ctx, migration.ImportOptions{Paths: []string{c.Sources[i]}, NoBackup: true, NoVerify: true, WorkDir: c.Work})
