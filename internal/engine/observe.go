@@ -72,7 +72,7 @@ func (o *Observer) statement(ctx context.Context, start time.Time, query string,
 		return
 	}
 	took := time.Since(start)
-	s := o.shapes.of(query, o.quotedNames)
+	s := o.shapes.of(query, o.quotedNames, o.telemetry)
 	s.count(took, rows, err)
 	code := ""
 	if err != nil {
@@ -249,7 +249,7 @@ type shapes struct {
 	shape map[string]*shape
 }
 
-func (c *shapes) of(query string, quotedNames bool) *shape {
+func (c *shapes) of(query string, quotedNames bool, t *telemetry) *shape {
 	if s, ok := c.known.Load(query); ok {
 		return s.(*shape)
 	}
@@ -264,8 +264,7 @@ func (c *shapes) of(query string, quotedNames bool) *shape {
 		if len(c.shape) >= maxShapes {
 			c.forget()
 		}
-		s = &shape{statementShape: found}
-		s.telemetry.init(found)
+		s = &shape{statementShape: found, telemetry: t.shape(found)}
 		c.shape[found.text] = s
 	}
 	if len(query) <= maxKnownText {

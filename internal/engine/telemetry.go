@@ -66,33 +66,44 @@ func (t *telemetry) speak(name string) {
 
 // shapeTelemetry is what is the same for all statements of a shape.
 type shapeTelemetry struct {
-	name  string
+	name string
+	// brief is for those that only matter when they had to wait.
+	brief bool
 	attrs []attribute.KeyValue
+	// ended are the options of the duration of a statement that did not fail.
+	ended []metric.RecordOption
 }
 
-func (s *shapeTelemetry) init(of statementShape) {
-	s.name = strings.TrimSpace(of.operation + " " + of.table)
-	s.attrs = []attribute.KeyValue{
-		semconv.DBQueryText(of.text), semconv.DBOperationName(of.operation), semconv.DBQuerySummary(s.name),
-		attribute.Int("talkbase.query.parameters", of.parameters),
+// briefly is how long a statement may take that is no news then.
+const briefly = time.Millisecond
+
+// shape prepares what is the same for all statements of a shape.
+func (t *telemetry) shape(of statementShape) (s shapeTelemetry) {
+	if t == nil {
+		return s
 	}
+	s.name = strings.TrimSpace(of.operation + " " + of.table)
+	s.brief = of.operation == "BEGIN" || of.operation == "ROLLBACK"
+	operation := semconv.DBOperationName(of.operation)
+	s.attrs = []attribute.KeyValue{t.system, operation, semconv.DBQueryText(of.text), attribute.Int("talkbase.query.parameters", of.parameters)}
+	s.ended = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(t.system, operation))}
+	return s
 }
 
 // statement makes the span when the statement has ended, as of when it began: it has no parts.
 func (t *telemetry) statement(ctx context.Context, start time.Time, took time.Duration, s *shape, rows int64, code string) {
-	if t.took != nil {
-		attrs := [3]attribute.KeyValue{t.system, semconv.DBOperationName(s.operation), semconv.ErrorTypeKey.String(code)}
-		n := 2
-		if code != "" {
-			n = 3
-		}
-		t.took.Record(ctx, took.Seconds(), metric.WithAttributes(attrs[:n]...))
+	switch {
+	case t.took == nil:
+	case code == "":
+		t.took.Record(ctx, took.Seconds(), s.telemetry.ended...)
+	default:
+		t.took.Record(ctx, took.Seconds(), metric.WithAttributes(t.system, semconv.DBOperationName(s.operation), semconv.ErrorTypeKey.String(code)))
 	}
-	if t.tracer == nil {
+	if t.tracer == nil || s.telemetry.brief && took < briefly && code == "" {
 		return
 	}
-	attrs := make([]attribute.KeyValue, 0, len(s.telemetry.attrs)+3)
-	attrs = append(append(attrs, t.system), s.telemetry.attrs...)
+	attrs := make([]attribute.KeyValue, len(s.telemetry.attrs), len(s.telemetry.attrs)+2)
+	copy(attrs, s.telemetry.attrs)
 	if rows >= 0 {
 		attrs = append(attrs, semconv.DBResponseReturnedRows(int(rows)))
 	}
