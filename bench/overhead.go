@@ -101,7 +101,9 @@ func (e *Env) overhead(ctx context.Context, engine string, s Sizes) ([]Compariso
 		configure func(*talkbase.Config)
 	}{
 		{"logs and traces off", offTarget, func(*talkbase.Config) {}},
-		{"debug log", onTarget, func(c *talkbase.Config) { c.Logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug})) }},
+		{"debug log", onTarget, func(c *talkbase.Config) {
+			c.Logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		}},
 		{"traces and metrics", onTarget, tracing},
 		{"debug log, traces and metrics", onTarget, func(c *talkbase.Config) {
 			c.Logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
