@@ -14,7 +14,6 @@ import (
 
 	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/internal/engine"
-	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/repo"
 	"github.com/talkbase/talkbase/services"
@@ -108,10 +107,6 @@ func (db *DB) Ready(ctx context.Context) error {
 
 // Bulk returns the loader that an import writes through.
 func (db *DB) Bulk() *repo.Bulk { return repo.NewBulk(db.store) }
-
-// Memory is what the calls of this database that need much memory share; its Usage says how much they
-// do. A host may set memory aside of it for work of its own.
-func (db *DB) Memory() *memory.Manager { return db.late.Memory }
 
 // WithEmbedder returns the calls that make vectors of texts with another embedder than Config's, for
 // knowledge bases of different models in one database.

@@ -11,13 +11,13 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
-// QueryShape is what is known of the statements of one shape in this process.
-type QueryShape = engine.QueryShape
+// SlowQuery is what is known of the statements of one shape in this process.
+type SlowQuery = engine.SlowQuery
 
 // SlowQueries returns the shapes of this process's statements on which most time was spent, the most
 // first; at most limit of them, all that are remembered when limit is 0. A shape has ? in place of
 // every value. It needs no database: it answers before Open and after Close.
-func (s *Store) SlowQueries(limit int) []QueryShape { return s.late.Observer.SlowQueries(limit) }
+func (s *Store) SlowQueries(limit int) []SlowQuery { return s.late.Observer.SlowQueries(limit) }
 
 // Observer is told of the statements. It may be nil.
 func (s *Store) Observer() *engine.Observer { return s.late.Observer }

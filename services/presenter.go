@@ -104,8 +104,6 @@ type Transactor interface {
 // Reporter says what the database holds.
 type Reporter interface {
 	Stats(ctx context.Context) (repo.Stats, error)
-	// SlowQueries tells what this process's statements took; repo.Store documents it.
-	SlowQueries(limit int) []repo.QueryShape
 	Engine() string
 }
 

@@ -165,9 +165,9 @@ func Stack(skip int) []string {
 	}
 }
 
-// QueryShape is what is known of the statements of one shape: those that differ only in their
+// SlowQuery is what is known of the statements of one shape: those that differ only in their
 // literals and in how many values a list has.
-type QueryShape struct {
+type SlowQuery struct {
 	// Query is the statement with ? for each value.
 	Query string `json:"query"`
 	// Parameters is how many values the first of them had bound.
@@ -186,19 +186,19 @@ type QueryShape struct {
 // SlowQueries returns the shapes of this process's statements on which most time was spent, the
 // most first; at most limit of them, or all that are remembered when limit is 0. Some hundreds are
 // remembered.
-func (o *Observer) SlowQueries(limit int) []QueryShape {
+func (o *Observer) SlowQueries(limit int) []SlowQuery {
 	if o == nil {
 		return nil
 	}
 	all := o.shapes.all()
-	out := make([]QueryShape, 0, len(all))
+	out := make([]SlowQuery, 0, len(all))
 	for _, s := range all {
-		out = append(out, QueryShape{
+		out = append(out, SlowQuery{
 			Query: s.text, Parameters: s.parameters, Calls: s.calls.Load(), Failed: s.failed.Load(),
 			Rows: s.rows.Load(), Total: time.Duration(s.total.Load()), Max: time.Duration(s.max.Load()),
 		})
 	}
-	slices.SortFunc(out, func(a, b QueryShape) int {
+	slices.SortFunc(out, func(a, b SlowQuery) int {
 		return cmp.Or(cmp.Compare(b.Total, a.Total), cmp.Compare(a.Query, b.Query))
 	})
 	if limit > 0 && len(out) > limit {
@@ -253,7 +253,7 @@ func (c *shapes) of(query string, quotedNames bool, t *telemetry) *shape {
 	if s, ok := c.known.Load(query); ok {
 		return s.(*shape)
 	}
-	found := shapeOf(query, quotedNames)
+	found := normalise(query, quotedNames)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.shape[found.text]

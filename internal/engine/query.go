@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"strconv"
 	"strings"
@@ -51,106 +49,27 @@ func bound(db *gorm.DB, query string) string {
 	return query
 }
 
-// Rows are the rows of a query, which it is logged with when they are closed.
-type Rows struct {
-	*sql.Rows
-	db    *gorm.DB
-	ctx   context.Context
-	query string
-	start time.Time
-	read  int64
-	// held is the prepared statement that was taken for these rows.
-	tx   *preparedTx
-	held *txStatement
-	over bool
-	// unread is the error of a row that could not be read.
-	unread error
-}
-
-// Next prepares the next row for Scan.
-func (r *Rows) Next() bool {
-	if !r.Rows.Next() {
-		return false
-	}
-	r.read++
-	return true
-}
-
-// Err returns the error that ended the rows.
-func (r *Rows) Err() error { return withEnd(r.ctx, translate(r.db, r.Rows.Err())) }
-
-// Scan reads the row at hand.
-func (r *Rows) Scan(dest ...any) error {
-	err := r.Rows.Scan(dest...)
-	if err == nil {
-		return nil
-	}
-	r.unread = withEnd(r.ctx, translate(r.db, err))
-	return r.unread
-}
-
-// Close ends the query. It may be called more than once.
-func (r *Rows) Close() error {
-	err := translate(r.db, r.Rows.Close())
-	if r.over {
-		return err
-	}
-	r.over = true
-	if r.held != nil {
-		r.tx.give(r.held)
-	}
-	r.observe(cmp.Or(r.unread, r.Err(), err))
-	return err
-}
-
-func (r *Rows) observe(err error) {
-	observerOf(r.db).statement(r.ctx, r.start, r.query, r.read, err)
-}
-
 // Query runs a statement with ? placeholders on db's pool or transaction, past gorm's callbacks,
 // which cost more than the statement on the hot paths. It is logged as gorm's are.
 func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*Rows, error) {
 	return queryBound(ctx, db, bound(db, query), args)
 }
 
-// queryBound is Query for a statement with the placeholders of the driver.
-func queryBound(ctx context.Context, db *gorm.DB, query string, args []any) (*Rows, error) {
-	if err := checkArgs(args); err != nil {
-		return nil, err
-	}
-	r := &Rows{db: db, ctx: ctx, query: query, start: time.Now()}
-	var err error
-	r.Rows, err = db.Statement.ConnPool.QueryContext(ctx, query, args...)
-	return r.begun(err)
-}
-
-// begun returns rows, or the error that there are none.
-func (r *Rows) begun(err error) (*Rows, error) {
-	if err == nil {
-		return r, nil
-	}
-	if r.held != nil {
-		r.tx.give(r.held)
-	}
-	err = withEnd(r.ctx, translate(r.db, err))
-	r.read = -1
-	r.observe(err)
-	return nil, err
-}
-
-// queryNow is Query for a caller that closes the rows before anything else runs.
-func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (*Rows, error) {
+// queryNow is Query for a caller that closes the rows before anything else runs, and calls done
+// then.
+func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows *Rows, done func(), err error) {
 	p, ok := db.Statement.ConnPool.(*preparedTx)
 	if !ok {
-		return queryBound(ctx, db, bound(db, query), args)
+		rows, err = Query(ctx, db, query, args...)
+		return rows, func() {}, err
 	}
 	if err := checkArgs(args); err != nil {
-		return nil, err
+		return nil, func() {}, err
 	}
-	r := &Rows{db: db, ctx: ctx, query: bound(db, query), start: time.Now(), tx: p}
-	var err error
-	r.Rows, r.held, err = p.query(ctx, r.query, args...)
-	return r.begun(err)
+	r := &Rows{db: db, ctx: ctx, query: bound(db, query), start: time.Now()}
+	plain, done, err := p.query(ctx, r.query, args...)
+	rows, err = r.begun(plain, err)
+	return rows, done, err
 }
 
 // Exec runs a statement with ? placeholders as Query does and returns how many rows it changed.
@@ -174,44 +93,42 @@ type Scanner interface{ Scan(dest ...any) error }
 
 // Collect runs a query and reads each row with scan.
 func Collect[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) ([]T, error) {
-	rows, err := queryNow(ctx, db, query, args)
+	rows, done, err := queryNow(ctx, db, query, args)
+	defer done()
 	if err != nil {
 		return nil, err
 	}
-	return collect(rows, scan)
-}
-
-func collect[T any](rows *Rows, scan func(Scanner, *T) error) ([]T, error) {
 	defer func() { _ = rows.Close() }()
 	var out []T
 	for rows.Next() {
 		var v T
 		if err := scan(rows, &v); err != nil {
-			return nil, withEnd(rows.ctx, translate(rows.db, err))
+			return nil, withEnd(ctx, translate(db, err))
 		}
 		out = append(out, v)
 	}
-	return out, rows.Err()
+	return out, withEnd(ctx, translate(db, rows.Err()))
 }
 
 // One runs a query for a single row; without one the error wraps ErrNotFound.
 func One[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) (T, error) {
 	var v T
-	rows, err := queryNow(ctx, db, query, args)
+	rows, done, err := queryNow(ctx, db, query, args)
+	defer done()
 	if err != nil {
 		return v, err
 	}
 	defer func() { _ = rows.Close() }()
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {
-			return v, err
+			return v, withEnd(ctx, translate(db, err))
 		}
 		return v, ErrNotFound
 	}
 	if err := scan(rows, &v); err != nil {
 		return v, withEnd(ctx, translate(db, err))
 	}
-	return v, withEnd(ctx, rows.Close())
+	return v, withEnd(ctx, translate(db, rows.Close()))
 }
 
 // Value reads a row of one column.

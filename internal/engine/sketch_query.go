@@ -53,8 +53,9 @@ func (n *nearestRows) offer(id string, blob []byte) {
 // scan shows the vectors that where, SQL after the filters of the query, finds.
 func (n *nearestRows) scan(ctx context.Context, db *gorm.DB, where string, args ...any) error {
 	filter, fargs := statusFilter(n.q)
-	rows, err := queryNow(ctx, db, "SELECT v.seq, v.id, v.embedding"+findable+" AND v.base_id = ?"+filter+where,
+	rows, done, err := queryNow(ctx, db, "SELECT v.seq, v.id, v.embedding"+findable+" AND v.base_id = ?"+filter+where,
 		slices.Concat([]any{n.q.Base.ID}, fargs, args))
+	defer done()
 	if err != nil {
 		return err
 	}

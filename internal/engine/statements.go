@@ -158,16 +158,15 @@ func (t *preparedTx) ExecContext(ctx context.Context, query string, args ...any)
 	return s.stmt.ExecContext(ctx, args...)
 }
 
-// query runs a statement whose rows the caller closes at once; then it gives back what is held, unless
-// that is nil.
-func (t *preparedTx) query(ctx context.Context, query string, args ...any) (rows *sql.Rows, held *txStatement, err error) {
+// query runs a statement whose rows the caller closes at once; then it calls done.
+func (t *preparedTx) query(ctx context.Context, query string, args ...any) (rows *sql.Rows, done func(), err error) {
 	s := t.take(ctx, query)
 	if s == nil {
 		rows, err = t.QueryContext(ctx, query, args...)
-		return rows, nil, err
+		return rows, func() {}, err
 	}
 	rows, err = s.stmt.QueryContext(ctx, args...)
-	return rows, s, err
+	return rows, func() { t.give(s) }, err
 }
 
 // GetDBConn returns the pool, as gorm asks of what stands in for an *sql.Tx.

@@ -21,11 +21,11 @@ type statementShape struct {
 	operation, table string
 }
 
-// shapeOf takes everything out of a statement that may be a user's: literals and comments. Two
+// normalise takes everything out of a statement that may be a user's: literals and comments. Two
 // statements that differ in nothing else have the same shape. What is between double quotes is a name
 // in Postgres, and in SQLite a name or, by an old mistake of it, a string; quotedNames says that it is
 // a name.
-func shapeOf(query string, quotedNames bool) statementShape {
+func normalise(query string, quotedNames bool) statementShape {
 	cut := len(query) > maxShapeSource
 	if cut {
 		query = query[:maxShapeSource]

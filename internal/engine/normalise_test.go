@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestShapesHoldNoValues(t *testing.T) {
+func TestNormalisedStatementsHoldNoValues(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		in       string
@@ -48,37 +48,37 @@ func TestShapesHoldNoValues(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := shapeOf(c.in, c.postgres); got != c.want {
+			if got := normalise(c.in, c.postgres); got != c.want {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 		})
 	}
 }
 
-func TestShapesAreShort(t *testing.T) {
+func TestNormalisedStatementsAreShort(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]string{
 		"a literal of a megabyte": "SELECT a FROM m WHERE b = '" + strings.Repeat("secret ", 150_000) + "' AND c = ?",
 		"a long statement":        "SELECT " + strings.Repeat("name, ", 100_000) + "name",
 	} {
-		got := shapeOf(in, false).text
+		got := normalise(in, false).text
 		if len(got) > maxShape+16 || strings.Contains(got, "secret") || !strings.HasSuffix(got, " …") {
 			t.Errorf("%s: got %d bytes: %.60s, want a short shape that says that there is more", name, len(got), got)
 		}
 	}
 }
 
-func FuzzShape(f *testing.F) {
+func FuzzNormalise(f *testing.F) {
 	f.Add("SELECT a FROM m WHERE b = ", "it's \\ $$ secret", true)
 	f.Add("INSERT INTO m VALUES (?,?),(?,?), (", "-- \" /*", false)
 	f.Add("SELECT $a$ E'\\' \"x", "a", true)
 	f.Fuzz(func(t *testing.T, head, secret string, postgres bool) {
-		_ = shapeOf(head+secret, postgres)
+		_ = normalise(head+secret, postgres)
 		if strings.ContainsAny(head, "'\"`$/-\\EeUu&") || !utf8.ValidString(secret) {
 			return // head must not open anything
 		}
 		const mark = "5ecretMark"
-		s := shapeOf(head+quoteLiteral(secret+mark+secret)+" AND c = ?", postgres)
+		s := normalise(head+quoteLiteral(secret+mark+secret)+" AND c = ?", postgres)
 		if strings.Contains(s.text, mark) {
 			t.Errorf("got %q, want no literal in it", s.text)
 		}
