@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+	"golang.org/x/sync/semaphore"
 	"gorm.io/gorm/clause"
 
 	"github.com/talkbase/talkbase/internal/engine"
@@ -57,6 +58,8 @@ type Schema struct {
 	indexKind string
 	log       *slog.Logger
 
+	building *semaphore.Weighted // held while an index is built
+
 	mu        sync.Mutex
 	provider  *goose.Provider
 	vectorDDL string
@@ -67,7 +70,7 @@ var _ SchemaManager = (*Schema)(nil)
 // NewSchema returns the schema manager of an engine. IndexKind is the vector index that
 // CreateOptimalIndexes builds on Postgres: hnsw or ivfflat.
 func NewSchema(e *engine.Late, indexKind string, log *slog.Logger) *Schema {
-	return &Schema{late: e, indexKind: indexKind, log: log}
+	return &Schema{late: e, indexKind: indexKind, log: log, building: semaphore.NewWeighted(1)}
 }
 
 func (s *Schema) eng() engine.Engine { return s.late.Get() }
@@ -405,7 +408,7 @@ func (s *Schema) CreateOptimalIndexes(ctx context.Context) (IndexReport, error) 
 		if ix.Table == "knowledge_vectors" && s.eng().Vectors() != nil {
 			continue
 		}
-		created, err := s.eng().CreateIndex(ctx, ix)
+		created, err := s.createIndex(ctx, ix)
 		if err != nil {
 			return r, engine.Wrap(op, fmt.Errorf("index %s: %w", ix.Name, err))
 		}

@@ -9,6 +9,22 @@ import (
 	"github.com/talkbase/talkbase/repo"
 )
 
+// indexesAtOnce builds the same indexes from several goroutines.
+func indexesAtOnce(b *bench) {
+	b.conversation("c")
+	b.message("c", "m", "walnut")
+	var wg sync.WaitGroup
+	errs := make([]error, 6)
+	for i := range errs {
+		wg.Go(func() { _, errs[i] = b.db.CreateOptimalIndexes(b.ctx) })
+	}
+	wg.Wait()
+	wantNil(b.t, "create indexes", errors.Join(errs...))
+	r, err := b.db.CreateOptimalIndexes(b.ctx)
+	wantNil(b.t, "create indexes again", err)
+	equal(b.t, "indexes created again", len(r.Created), 0)
+}
+
 // rebuildAmongWriters makes the text index anew while others insert, change and delete what it indexes.
 func rebuildAmongWriters(b *bench) {
 	b.conversation("c")

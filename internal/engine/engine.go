@@ -117,6 +117,8 @@ type Engine interface {
 	Nearest(ctx context.Context, db *gorm.DB, q NearestQuery) ([]Neighbor, error)
 	// Introspect describes the schema that is there.
 	Introspect(ctx context.Context) (Schema, error)
+	// Exclusive runs f while no other process that asks for the same changes the schema or its indexes.
+	Exclusive(ctx context.Context, f func(ctx context.Context) error) error
 	// CreateIndex creates one index if it is missing, without blocking writers where the engine can.
 	// It reports whether it was created.
 	CreateIndex(ctx context.Context, ix IndexSpec) (bool, error)

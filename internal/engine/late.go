@@ -57,6 +57,10 @@ func (u unready) State(context.Context) (State, error)            { return State
 func (u unready) Introspect(context.Context) (Schema, error)      { return Schema{}, u.err }
 func (u unready) DropAll(context.Context) error                   { return u.err }
 func (u unready) Goose() (Migrations, error)                      { return Migrations{}, u.err }
+func (u unready) Exclusive(context.Context, func(context.Context) error) error {
+	return u.err
+}
+
 func (u unready) CreateIndex(context.Context, IndexSpec) (bool, error) {
 	return false, u.err
 }
