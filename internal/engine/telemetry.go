@@ -69,10 +69,13 @@ type shapeTelemetry struct {
 	name string
 	// brief is for those that only matter when they had to wait.
 	brief bool
-	attrs []attribute.KeyValue
+	// started is the option that has the span's attributes.
+	started trace.SpanStartEventOption
 	// ended are the options of the duration of a statement that did not fail.
 	ended []metric.RecordOption
 }
+
+var client = trace.WithSpanKind(trace.SpanKindClient)
 
 // briefly is how long a statement may take that is no news then.
 const briefly = time.Millisecond
@@ -85,7 +88,7 @@ func (t *telemetry) shape(of statementShape) (s shapeTelemetry) {
 	s.name = strings.TrimSpace(of.operation + " " + of.table)
 	s.brief = of.operation == "BEGIN" || of.operation == "ROLLBACK"
 	operation := semconv.DBOperationName(of.operation)
-	s.attrs = []attribute.KeyValue{t.system, operation, semconv.DBQueryText(of.text), attribute.Int("talkbase.query.parameters", of.parameters)}
+	s.started = trace.WithAttributes(t.system, operation, semconv.DBQueryText(of.text), attribute.Int("talkbase.query.parameters", of.parameters))
 	s.ended = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(t.system, operation))}
 	return s
 }
@@ -102,16 +105,12 @@ func (t *telemetry) statement(ctx context.Context, start time.Time, took time.Du
 	if t.tracer == nil || s.telemetry.brief && took < briefly && code == "" {
 		return
 	}
-	attrs := make([]attribute.KeyValue, len(s.telemetry.attrs), len(s.telemetry.attrs)+2)
-	copy(attrs, s.telemetry.attrs)
+	_, span := t.tracer.Start(ctx, s.telemetry.name, trace.WithTimestamp(start), client, s.telemetry.started)
 	if rows >= 0 {
-		attrs = append(attrs, semconv.DBResponseReturnedRows(int(rows)))
+		span.SetAttributes(semconv.DBResponseReturnedRows(int(rows)))
 	}
 	if code != "" {
-		attrs = append(attrs, semconv.ErrorTypeKey.String(code))
-	}
-	_, span := t.tracer.Start(ctx, s.telemetry.name, trace.WithTimestamp(start), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
-	if code != "" {
+		span.SetAttributes(semconv.ErrorTypeKey.String(code))
 		span.SetStatus(otelcodes.Error, code)
 	}
 	span.End(trace.WithTimestamp(start.Add(took)))
