@@ -56,7 +56,7 @@ func secrets() []string {
 	}
 	out := append(slices.Clone(plain), "0.7391827")
 	for _, s := range plain {
-		out = append(out, hex.EncodeToString([]byte(s)), strings.Trim(fmt.Sprint([]byte(s)), "[]"))
+		out = append(out, hex.EncodeToString([]byte(s)), strings.Trim(fmt.Sprintf("%d", []byte(s)), "[]"))
 		for shift := range 3 { // the middle of its base64 form, wherever it begins
 			e := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + s))
 			out = append(out, e[4:len(e)-4])
@@ -347,7 +347,8 @@ func (s secretive) sweep(ctx context.Context) error {
 					_ = r.Rollback()
 				}
 			case iter.Seq2[models.Message, error]:
-				for range r {
+				for _, err := range r {
+					_ = err
 					break
 				}
 			}

@@ -61,11 +61,9 @@ const (
 func soakConfig(c soakTask) talkbase.Config {
 	cfg := talkbase.Config{DSN: c.DSN, Schema: c.Schema}
 	cfg.Performance.Synchronous, cfg.Performance.MaxConns = "NORMAL", 8
-	if c.Schema != "" {
-		// Postgres looks for a deadlock when somebody has waited for a second, so that a queue of 64 behind
-		// several of them takes longer than the default allows.
-		cfg.Performance.BusyTimeout = time.Minute
-	}
+	// A queue of 64 behind one writer, many times slower under the race detector, or behind several deadlocks,
+	// each of which Postgres looks for after a second, takes longer than the default allows.
+	cfg.Performance.BusyTimeout = time.Minute
 	cfg.Logging.Level = "error"
 	return cfg
 }

@@ -164,8 +164,8 @@ func TestSpansAndDurations(t *testing.T) {
 		"db.system.name": "postgresql", "db.query.text": "INSERT INTO messages VALUES (?, …)", "db.operation.name": "INSERT",
 		"talkbase.query.parameters": "1", "error.type": "CONFLICT", "db.response.returned_rows": "1",
 	} {
-		if v, _ := attrs.Value(key); v.Emit() != want {
-			t.Errorf("%s: got %s, want %s", key, v.Emit(), want)
+		if v, _ := attrs.Value(key); v.String() != want {
+			t.Errorf("%s: got %s, want %s", key, v.String(), want)
 		}
 	}
 	if s.Status.Description != "CONFLICT" || op.Status.Description != "CONFLICT" || strings.Contains(fmt.Sprint(got), "secret") {
