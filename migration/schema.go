@@ -211,7 +211,8 @@ func (s *Schema) backup(ctx context.Context, path string, version int64) error {
 	if err := s.eng().Snapshot(ctx, to); err != nil {
 		return fmt.Errorf("copying the database to %s before changing its schema: %w", filepath.Base(to), err)
 	}
-	s.log.InfoContext(ctx, "database copied before its schema changes", slog.String("backup", to))
+	// Not where the file is, which may tell whose it is.
+	s.log.InfoContext(ctx, "database copied beside its file before its schema changes", slog.String("suffix", strings.TrimPrefix(to, path)))
 	return nil
 }
 

@@ -100,9 +100,15 @@ func beSecretive(task string) (err error) {
 		Logging:        talkbase.LoggingConfig{Level: "debug", SlowQuery: c.Slow},
 		TracerProvider: tracers, MeterProvider: metric.NewMeterProvider(metric.WithReader(reader)),
 	}
-	cfg.Performance.MemoryBudget = "8MB"
+	cfg.Performance.MemoryBudget, cfg.Migrate = "8MB", true
 	db, err := talkbase.Open(ctx, cfg)
 	if err != nil {
+		return err
+	}
+	if err := errors.Join(db.MigrateSchema(ctx, db.LatestSchemaVersion()-1), db.Close()); err != nil {
+		return err
+	}
+	if db, err = talkbase.Open(ctx, cfg); err != nil { // which brings it up to date
 		return err
 	}
 	s := secretive{db: db, work: c.Work, postgres: db.Engine() == "postgres"}
@@ -482,7 +488,7 @@ func testSecrets(t *testing.T, place func(t *testing.T) (dsn, schema string), wa
 			}
 			// An output without these would show nothing.
 			for _, w := range slices.Concat(c.want, want, []string{
-				"query failed unexpectedly", "stack=", "error_type=", "driver_code=", "parameters=", "duration=", "rows=",
+				`msg="schema step"`, "query failed unexpectedly", "stack=", "error_type=", "driver_code=", "parameters=", "duration=", "rows=",
 				`msg="import phase"`, `msg="import done"`, `msg="import failed"`, `msg="verification done"`, `msg="rollback done"`,
 				`span {"Name":"InsertMessages"`, `span {"Name":"INSERT messages"`, `"Name":"Import"`, "db.query.text", `"Child":true`,
 				"db.client.operation.duration", "db.client.connection.count", "talkbase.memory.used", `"calls":`,
@@ -511,7 +517,7 @@ func TestSQLiteSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 		return filepath.Join(dir, secretFile+".db"), ""
-	}, "vectors are compared one by one")
+	}, "vectors are compared one by one", "database copied beside its file")
 }
 
 func TestPostgresSecrets(t *testing.T) {
