@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench migration fuzz kill cover ci
+.PHONY: help demo test lint fmt bench migration fuzz kill soak cover ci
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -35,6 +35,10 @@ KILLS ?= 2000
 kill: ## kill importing processes KILLS times on each engine, and import 100 random legacy sets
 	TALKBASE_KILLS=$(KILLS) TALKBASE_RANDOM_SETS=100 scripts/postgres run -- \
 		go test ./tests -count=1 -timeout 4h -run 'KilledImports|RandomImports' -v -rapid.checks=100
+
+SOAK ?= 5m
+soak: ## mix all operations from many goroutines and two processes for SOAK on each engine, with the race detector
+	TALKBASE_SOAK=$(SOAK) scripts/postgres run -- go test ./tests -race -count=1 -timeout 4h -run Soak -v
 
 cover: ## write the coverage of all tests to cover.html
 	scripts/postgres run -- go test -coverpkg=./... -coverprofile=cover.out ./...

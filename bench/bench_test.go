@@ -88,3 +88,4 @@ func BenchmarkPresenter(b *testing.B) { run(b, GroupPresenter) }
 func BenchmarkVectors(b *testing.B)   { run(b, GroupVectors) }
 func BenchmarkImport(b *testing.B)    { run(b, GroupImport) }
 func BenchmarkSearch(b *testing.B)    { run(b, GroupSearch) }
+func BenchmarkOverhead(b *testing.B)  { run(b, GroupOverhead) }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 )
 
@@ -78,6 +79,7 @@ type page[T any] struct {
 	// stored says that an earlier attempt at the import stored it.
 	stored bool
 	bytes  int64
+	room   *memory.Reservation
 	err    error
 }
 
@@ -87,7 +89,9 @@ func (s *stream[T]) run(ctx context.Context) error {
 	s.job.state.table(s.target)
 	s.job.sync()
 	if s.serial || s.job.opts.Width <= 1 {
-		return s.finish(ctx, s.read(ctx, func(p page[T]) error { return s.take(ctx, p) }))
+		return s.finish(ctx, s.read(ctx, func(p page[T]) error {
+			return s.job.memory.Do(ctx, s.job.weight(p.bytes), func(ctx context.Context) error { return s.take(ctx, p) })
+		}))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -104,28 +108,30 @@ func (s *stream[T]) run(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		if err := s.read(ctx, func(p page[T]) error {
-			if err := s.job.memory.Acquire(ctx, s.job.weight(p.bytes)); err != nil {
+		if err := s.read(ctx, func(p page[T]) (err error) {
+			if p.room, err = s.job.memory.Acquire(ctx, s.job.weight(p.bytes)); err != nil {
 				return err
 			}
-			return send(p)
+			if err = send(p); err != nil {
+				p.room.Release()
+			}
+			return err
 		}); err != nil {
 			_ = send(page[T]{err: err})
 		}
 	}()
 	var err error
+	covered := s.job.memory.With(ctx) // what storing a page takes is part of what the page has set aside
 	for p := range pages {
 		if err == nil {
 			if err = p.err; err == nil {
-				err = s.take(ctx, p)
+				err = s.take(covered, p)
 			}
 			if err != nil {
 				cancel()
 			}
 		}
-		if p.err == nil {
-			s.job.memory.Release(s.job.weight(p.bytes))
-		}
+		p.room.Release()
 	}
 	<-done
 	return s.finish(ctx, err)

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sync/semaphore"
 
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -36,11 +36,11 @@ import (
 // anything is written. A file in which it shows on the way after all ends with what was read so far
 // stored; the other files are still imported.
 func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportReport, error) {
-	i := &importer{real: target, target: target, opts: opts.withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
+	i := &importer{real: target, target: target, opts: opts.within(target).withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
 	if i.opts.Replay != "" {
 		i.opts.Width = 1 // what rows refer to is looked for in the target
 	}
-	i.memory = semaphore.NewWeighted(i.opts.MemoryLimit)
+	i.memory = memoryOf(target).Part(i.opts.MemoryLimit)
 	start := time.Now()
 	err := i.run(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
@@ -68,7 +68,7 @@ type importer struct {
 	real, target Target
 	opts         ImportOptions
 	report       *ImportReport
-	memory       *semaphore.Weighted
+	memory       *memory.Manager
 	phase        Phase
 	work         string
 	closers      []func() error

@@ -91,7 +91,7 @@ func (o ImportOptions) withDefaults() ImportOptions {
 		o.MemoryLimit = DefaultMemoryLimit
 	}
 	// A page in the making, those under way, and one being stored.
-	o.BatchBytes = int(max(64<<10, min(int64(o.BatchBytes), o.MemoryLimit/int64(o.Width+1))))
+	o.BatchBytes = int(max(64<<10, min(int64(o.BatchBytes), o.MemoryLimit/int64(2*(o.Width+1)))))
 	return o
 }
 

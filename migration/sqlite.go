@@ -21,7 +21,7 @@ func init() { Register(KindSQLite, openSQLite) }
 // Bounds of one page of rows. A page ends after the row that reaches one of them.
 const (
 	pageRows  = 1000
-	pageBytes = 8 << 20
+	pageBytes = 1 << 20
 )
 
 // Tables of a chat.db.

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/talkbase/talkbase/internal/text"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
@@ -518,7 +516,7 @@ func (v *Verification) again(ctx context.Context, target Target, row models.Impo
 	o := ImportOptions{DryRun: true, NoVerify: true, WorkDir: work, Progress: tell}
 	o.restore(kept)
 	o = o.withDefaults()
-	i := &importer{real: target, target: target, opts: o, report: &ImportReport{}, memory: semaphore.NewWeighted(o.MemoryLimit), phase: PhaseValidate, work: work}
+	i := &importer{real: target, target: target, opts: o, report: &ImportReport{}, memory: memoryOf(target).Part(o.MemoryLimit), phase: PhaseValidate, work: work}
 	i.closers = append(i.closers, remove)
 	defer func() { err = errors.Join(err, i.close()) }()
 	dry, done, err := newDryTarget(ctx, target, filepath.Join(work, "dry"))

@@ -61,7 +61,7 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 	if b.noText {
 		t.terms = ""
 	}
-	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return t.write(ctx, b.s, db, rows) })
+	return t.store(ctx, b.s, op, rows)
 }
 
 // loadSpec says how the rows of one table are loaded.
@@ -71,8 +71,26 @@ type loadSpec[T any] struct {
 	check      func(*T) error
 	setID      func(*T, int64)
 	values     func(*T) []any
+	size       func(*T) int // the bytes of its texts
 	terms      string
 	doc        func(*T) engine.TermDoc
+}
+
+// store writes rows in one transaction and leaves the keys it assigned in them.
+func (t loadSpec[T]) store(ctx context.Context, s *Store, op string, rows []T) error {
+	ctx, room, err := s.room(ctx, t.memory(rows))
+	if err != nil {
+		return wrap(op, err)
+	}
+	defer room.Release()
+	return s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+		for piece := range t.pieces(rows, room.bytes) {
+			if err := t.write(ctx, s, db, piece); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T) error {
@@ -116,7 +134,8 @@ var loadConversations = loadSpec[models.Conversation]{
 	values: func(c *models.Conversation) []any {
 		return []any{c.ID, c.ConvID, c.Title, c.CreatedAt, c.UpdatedAt, flag(c.IsPinned), flag(c.IsNew), c.Settings.String()}
 	},
-	doc: func(c *models.Conversation) engine.TermDoc { return engine.TermDoc{ID: c.ID, Doc: text.Doc(c.Title)} },
+	size: func(c *models.Conversation) int { return len(c.Title) + len(c.Settings) },
+	doc:  func(c *models.Conversation) engine.TermDoc { return engine.TermDoc{ID: c.ID, Doc: text.Doc(c.Title)} },
 }
 
 var loadMessages = loadSpec[models.Message]{
@@ -130,7 +149,8 @@ var loadMessages = loadSpec[models.Message]{
 			string(m.Status), m.Metadata.String(), flag(m.IsContextEdge), flag(m.IsVariant),
 		}
 	},
-	doc: messageTerms,
+	size: func(m *models.Message) int { return len(m.Content) + len(m.Metadata) },
+	doc:  messageTerms,
 }
 
 var loadAttachments = loadSpec[models.MessageAttachment]{
@@ -141,6 +161,7 @@ var loadAttachments = loadSpec[models.MessageAttachment]{
 	values: func(a *models.MessageAttachment) []any {
 		return []any{a.ID, a.AttachmentID, a.MessageID, a.Type, a.Data, a.CreatedAt}
 	},
+	size: func(a *models.MessageAttachment) int { return len(a.Data) },
 }
 
 var loadFiles = loadSpec[models.KnowledgeFile]{
@@ -150,6 +171,7 @@ var loadFiles = loadSpec[models.KnowledgeFile]{
 	values: func(f *models.KnowledgeFile) []any {
 		return []any{f.ID, f.BaseID, f.Name, f.Path, f.MimeType, string(f.Status), f.UploadedAt, f.Metadata.String()}
 	},
+	size: func(f *models.KnowledgeFile) int { return len(f.Metadata) },
 }
 
 var loadChunks = loadSpec[models.KnowledgeChunk]{
@@ -160,7 +182,8 @@ var loadChunks = loadSpec[models.KnowledgeChunk]{
 	values: func(c *models.KnowledgeChunk) []any {
 		return []any{c.Seq, c.ID, c.FileID, c.ChunkIndex, c.Content, string(c.Status), c.Error}
 	},
-	doc: chunkTerms,
+	size: func(c *models.KnowledgeChunk) int { return len(c.Content) },
+	doc:  chunkTerms,
 }
 
 func flag(f models.Flag) int64 {
@@ -168,14 +191,6 @@ func flag(f models.Flag) int64 {
 		return 1
 	}
 	return 0
-}
-
-// bulkChunks writes chunks and leaves the keys it assigned in them.
-func (s *Store) bulkChunks(ctx context.Context, db *gorm.DB, chunks []models.KnowledgeChunk) error {
-	if len(chunks) == 0 {
-		return nil
-	}
-	return loadChunks.write(ctx, s, db, chunks)
 }
 
 // InsertConversations stores conversations.

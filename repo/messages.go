@@ -48,6 +48,11 @@ func (r *Messages) InsertMessage(ctx context.Context, m models.Message) (models.
 // does. It stores all of them or none.
 func (r *Messages) InsertMessages(ctx context.Context, ms []models.Message) ([]models.Message, error) {
 	const op = "insert messages"
+	ctx, room, err := r.s.room(ctx, messagesMemory(ms))
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	defer room.Release()
 	out := make([]models.Message, len(ms))
 	copy(out, ms)
 	for i := range out {
@@ -55,7 +60,7 @@ func (r *Messages) InsertMessages(ctx context.Context, ms []models.Message) ([]m
 			return nil, wrap(op, err)
 		}
 	}
-	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+	err = r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
 		for i := range out {
 			if ms[i].OrderSeq == 0 {
 				out[i].OrderSeq = 0 // another attempt assigns anew

@@ -308,8 +308,25 @@ type textRow struct {
 }
 
 // indexText indexes the next rows after an integer key anew and returns the last key and how many
-// there were. While a page is written the next is analysed.
+// there were. The rows are locked, so that nobody changes or deletes one between its reading and its
+// indexing. Rows that were deleted while this waited for them are left out, also when all were: then
+// it looks again.
 func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
+	lock := s.eng().LockSuffix()
+	for {
+		last, n, err = s.indexPages(ctx, db, terms, query+lock, after)
+		if err != nil || n > 0 || lock == "" {
+			return last, n, err
+		}
+		left, err := engine.Collect(ctx, db, func(s engine.Scanner, id *int64) error { return s.Scan(id, new(string)) }, query, after, 1)
+		if err != nil || len(left) == 0 {
+			return after, 0, err
+		}
+	}
+}
+
+// indexPages indexes some pages of rows. While one is written the next is analysed.
+func (s *Store) indexPages(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	last = after
@@ -319,7 +336,11 @@ func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string,
 	}
 	page.analyse(terms, &work)
 	for pages := 1; len(page.rows) > 0; pages++ {
-		first, end := page.rows[0].id, page.rows[len(page.rows)-1].id
+		ids := make([]int64, len(page.rows))
+		for i, r := range page.rows {
+			ids[i] = r.id
+		}
+		end := ids[len(ids)-1]
 		next := &textPage{}
 		if pages < textPages {
 			if next, err = readText(ctx, db, query, end); err != nil {
@@ -328,7 +349,7 @@ func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string,
 			next.analyse(terms, &work)
 		}
 		<-page.ready
-		if err := s.eng().DeleteTerms(ctx, db, terms, first, end); err != nil {
+		if err := s.eng().DeleteTerms(ctx, db, terms, ids); err != nil {
 			return after, 0, err
 		}
 		if err := s.addTerms(ctx, db, terms, page.docs...); err != nil {

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/talkbase/talkbase/internal/text"
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 )
 
@@ -50,6 +51,10 @@ type Options struct {
 	BusyTimeout time.Duration
 	// Logger receives what the engine has to say. Never nil.
 	Logger *slog.Logger
+	// Observer is told of every statement; nil for none.
+	Observer *Observer
+	// Memory is shared by all that needs much of it; nil for no limit.
+	Memory *memory.Manager
 	// Given holds the settings that were not left to their defaults, by their names in Config.
 	Given map[string]string
 }
@@ -114,8 +119,9 @@ type Engine interface {
 	// AddTerms indexes documents under their row ids, which must not be in the index: the schema's
 	// triggers take a row out when it is deleted or its text changes.
 	AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error
-	// DeleteTerms takes the rows from first to last out of the index.
-	DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error
+	// DeleteTerms takes rows out of the index, given in ascending order, and what the index holds of others
+	// in between that are gone. Those that others are adding at this moment stay.
+	DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error
 	// MatchTerms returns the SQL that finds q in a terms table under the alias t.
 	MatchTerms(table string, q text.Query) TermMatch
 	// FilterFiles writes f as conditions on knowledge_files under the alias f, beginning with AND; param
@@ -126,6 +132,8 @@ type Engine interface {
 	Nearest(ctx context.Context, db *gorm.DB, q NearestQuery) ([]Neighbor, error)
 	// Introspect describes the schema that is there.
 	Introspect(ctx context.Context) (Schema, error)
+	// Exclusive runs f while no other process that asks for the same changes the schema or its indexes.
+	Exclusive(ctx context.Context, f func(ctx context.Context) error) error
 	// CreateIndex creates one index if it is missing, without blocking writers where the engine can.
 	// It reports whether it was created.
 	CreateIndex(ctx context.Context, ix IndexSpec) (bool, error)
@@ -315,7 +323,7 @@ func openDialector(ctx context.Context, o Options) (Engine, error) {
 	if name != SQLite && name != Postgres {
 		return nil, Invalidf("talkbase runs on %q and %q, not on gorm's %q", SQLite, Postgres, name)
 	}
-	g, err := gorm.Open(o.Dialector, &gorm.Config{Logger: newGormLogger(o.Logger)})
+	g, err := gorm.Open(o.Dialector, &gorm.Config{Logger: newGormLogger(o)})
 	if err != nil {
 		return nil, err
 	}
@@ -360,13 +368,16 @@ type pool struct {
 	db       *sql.DB
 	root     *gorm.DB
 	classify func(error) error
+	observer *Observer
 	// statements stay prepared from one transaction to the next; nil where the driver does that.
 	statements *statements
 }
 
 // begin starts a transaction on a connection of its own and wraps it for gorm. The connection is
 // taken explicitly so that drivers can be reached through it.
-func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first string) (*Tx, error) {
+func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first string) (t *Tx, err error) {
+	start := time.Now()
+	defer func() { p.observer.statement(ctx, start, "BEGIN", -1, err) }()
 	if err := turns.take(ctx); err != nil {
 		return nil, err
 	}
@@ -396,11 +407,23 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 		return nil, withEnd(ctx, p.classify(err))
 	}
 	return &Tx{
-		DB:     withPool(ctx, p.root, tx, conn, p.statements),
-		commit: func() error { return withEnd(ctx, p.classify(tx.Commit())) },
-		roll:   func() error { return p.classify(tx.Rollback()) },
-		done:   func() { _ = conn.Close(); turns.give() },
+		DB: withPool(ctx, p.root, tx, conn, p.statements),
+		commit: func() error {
+			return p.observed(ctx, "COMMIT", func() error { return withEnd(ctx, p.classify(tx.Commit())) })
+		},
+		roll: func() error {
+			return p.observed(ctx, "ROLLBACK", func() error { return p.classify(tx.Rollback()) })
+		},
+		done: func() { _ = conn.Close(); turns.give() },
 	}, nil
+}
+
+// observed tells of a statement that changes no rows.
+func (p pool) observed(ctx context.Context, query string, f func() error) error {
+	start := time.Now()
+	err := f()
+	p.observer.statement(ctx, start, query, -1, err)
+	return err
 }
 
 // connKey carries the connection of a transaction for what only the driver can do.

@@ -41,6 +41,7 @@ type postgresEngine struct {
 	indexes knownIndexes
 	// narrow says which filters let so few vectors pass that these are compared one by one.
 	narrow  float64
+	unwatch func()
 	closing sync.Once
 	cerr    error
 	// running, which tests set, is called before a similarity query runs.
@@ -129,11 +130,20 @@ func newPostgres(ctx context.Context, o Options, pool *sql.DB, conns int, owned 
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, classifyPostgres(err)
 	}
+	o.Observer.speak(Postgres)
+	name := "host"
+	if owned {
+		name = "postgres"
+	}
 	var err error
+	if e.unwatch, err = o.Observer.watch(map[string]*sql.DB{name: pool}, o.Memory); err != nil {
+		return nil, err
+	}
 	e.db, err = gorm.Open(postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)}, &gorm.Config{
-		SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o.Logger), DisableAutomaticPing: true,
+		SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o), DisableAutomaticPing: true,
 	})
 	if err != nil {
+		e.unwatch()
 		return nil, classifyPostgres(err)
 	}
 	if e.wanted {
@@ -153,11 +163,11 @@ func (e *postgresEngine) Reader(ctx context.Context) (*gorm.DB, error) {
 }
 
 func (e *postgresEngine) Begin(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, nil, "")
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres, e.log.Observer, nil}, e.turns, nil, "")
 }
 
 func (e *postgresEngine) BeginRead(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres, e.log.Observer, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
 }
 
 // Frugal does nothing: the memory is the server's.
@@ -306,7 +316,8 @@ func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, 
 	if conn == nil {
 		return false, nil
 	}
-	err = conn.Raw(func(dc any) error {
+	start, n := time.Now(), int64(0)
+	err = conn.Raw(func(dc any) (err error) {
 		c, ok := dc.(*stdlib.Conn)
 		if !ok {
 			return nil
@@ -317,10 +328,14 @@ func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, 
 				return err
 			}
 		}
-		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, rows)
+		n, err = c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, rows)
 		return err
 	})
-	return done, classifyPostgres(err)
+	err = withEnd(ctx, classifyPostgres(err))
+	if done {
+		e.log.Observer.statement(ctx, start, "COPY "+table+" ("+strings.Join(columns, ", ")+") FROM STDIN", n, err)
+	}
+	return done, err
 }
 
 // registerVectors teaches a connection that was opened before the extension existed.
@@ -438,8 +453,9 @@ func tsvector(d text.Document) pgtype.TSVector {
 	return v
 }
 
-func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {
-	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE id BETWEEN ? AND ?", first, last)
+// DeleteTerms need not look for rows that are gone: they took their terms along.
+func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error {
+	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE id = ANY (?::bigint[])", ids)
 	return err
 }
 
@@ -519,6 +535,7 @@ func (e *postgresEngine) DropAll(ctx context.Context) error {
 
 func (e *postgresEngine) Close() error {
 	e.closing.Do(func() {
+		e.unwatch()
 		if e.owned {
 			e.cerr = classifyPostgres(e.pool.Close())
 		}

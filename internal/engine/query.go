@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strconv"
 	"strings"
@@ -52,19 +51,13 @@ func bound(db *gorm.DB, query string) string {
 
 // Query runs a statement with ? placeholders on db's pool or transaction, past gorm's callbacks,
 // which cost more than the statement on the hot paths. It is logged as gorm's are.
-func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*sql.Rows, error) {
-	if err := checkArgs(args); err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	rows, err := db.Statement.ConnPool.QueryContext(ctx, bound(db, query), args...)
-	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
-	return rows, withEnd(ctx, translate(db, err))
+func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*Rows, error) {
+	return queryBound(ctx, db, bound(db, query), args)
 }
 
 // queryNow is Query for a caller that closes the rows before anything else runs, and calls done
 // then.
-func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows *sql.Rows, done func(), err error) {
+func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows *Rows, done func(), err error) {
 	p, ok := db.Statement.ConnPool.(*preparedTx)
 	if !ok {
 		rows, err = Query(ctx, db, query, args...)
@@ -73,10 +66,10 @@ func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows 
 	if err := checkArgs(args); err != nil {
 		return nil, func() {}, err
 	}
-	start := time.Now()
-	rows, done, err = p.query(ctx, bound(db, query), args...)
-	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
-	return rows, done, withEnd(ctx, translate(db, err))
+	r := &Rows{db: db, ctx: ctx, query: bound(db, query), start: time.Now()}
+	plain, done, err := p.query(ctx, r.query, args...)
+	rows, err = r.begun(plain, err)
+	return rows, done, err
 }
 
 // Exec runs a statement with ? placeholders as Query does and returns how many rows it changed.
@@ -90,8 +83,9 @@ func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (int64, e
 	if err == nil {
 		n, err = res.RowsAffected()
 	}
-	db.Logger.Trace(ctx, start, func() (string, int64) { return query, n }, err)
-	return n, withEnd(ctx, translate(db, err))
+	err = withEnd(ctx, translate(db, err))
+	observerOf(db).statement(ctx, start, query, n, err)
+	return n, err
 }
 
 // Scanner is what a row can be read from.
