@@ -278,24 +278,28 @@ func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64,
 // indexText indexes the next rows after an integer key anew and returns the last key and how many
 // there were.
 func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
-	type row struct {
-		id   int64
-		text string
-	}
-	rows, err := engine.Collect(ctx, db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, query, after, rebuildBatch)
-	if err != nil || len(rows) == 0 {
+	docs, err := readDocs(ctx, db, terms, query, after)
+	if err != nil || len(docs) == 0 {
 		return after, 0, err
 	}
-	docs := make([]engine.TermDoc, len(rows))
-	for i, v := range rows {
-		if terms == termsOfMessages {
-			v.text = text.Words(v.text)
+	last = docs[len(docs)-1].ID
+	if err := s.eng().DeleteTerms(ctx, db, terms, docs[0].ID, last); err != nil {
+		return after, 0, err
+	}
+	return last, len(docs), s.addTerms(ctx, db, terms, docs...)
+}
+
+// readDocs reads what the text index holds of the next rows after an integer key.
+func readDocs(ctx context.Context, db *gorm.DB, terms, query string, after int64) ([]engine.TermDoc, error) {
+	return engine.Collect(ctx, db, func(s engine.Scanner, d *engine.TermDoc) error {
+		var body string
+		if err := s.Scan(&d.ID, &body); err != nil {
+			return err
 		}
-		docs[i] = engine.TermDoc{ID: v.id, Doc: text.Doc(v.text)}
-	}
-	last = rows[len(rows)-1].id
-	if err := s.eng().DeleteTerms(ctx, db, terms, rows[0].id, last); err != nil {
-		return after, 0, err
-	}
-	return last, len(rows), s.addTerms(ctx, db, terms, docs...)
+		if terms == termsOfMessages {
+			body = text.Words(body)
+		}
+		d.Doc = text.Doc(body)
+		return nil
+	}, query, after, rebuildBatch)
 }

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/talkbase/talkbase/embedding"
+	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -101,12 +102,6 @@ type Transactor interface {
 	Gorm(ctx context.Context) (*gorm.DB, error)
 }
 
-// Reporter says what the database holds.
-type Reporter interface {
-	Stats(ctx context.Context) (repo.Stats, error)
-	Engine() string
-}
-
 // Presenter is the whole of a talkbase database for a host.
 type Presenter interface {
 	ConversationStore
@@ -116,7 +111,7 @@ type Presenter interface {
 	Searcher
 	Embeddings
 	Transactor
-	Reporter
+	Health
 }
 
 type (
@@ -135,14 +130,15 @@ type presenter struct {
 	*knowledge
 	*search
 	*store
+	*health
 
 	embedder embedding.Embedder
 }
 
-// NewPresenter returns the presenter of a store. The embedder may be nil.
-func NewPresenter(s *repo.Store, e embedding.Embedder) Presenter {
+// NewPresenter returns the presenter of a store and its schema. The embedder may be nil.
+func NewPresenter(s *repo.Store, schema *migration.Schema, e embedding.Embedder) Presenter {
 	return &presenter{
 		repo.NewConversations(s), repo.NewMessages(s), repo.NewAttachments(s),
-		repo.NewKnowledge(s), repo.NewSearch(s), s, e,
+		repo.NewKnowledge(s), repo.NewSearch(s), s, newHealth(s, schema), e,
 	}
 }

@@ -65,9 +65,9 @@ func WithoutVectors(t *testing.T, db *talkbase.DB) {
 	deepEqual(t, "found", b.searched("words"), []string{"m"})
 	_, err = db.RebuildTextIndex(ctx)
 	wantNil(t, "rebuild", err)
-	st, err := db.Stats(ctx)
+	st, err := db.GetStatistics(ctx)
 	wantNil(t, "stats", err)
-	equal(t, "messages", st.Tables["messages"], 1)
+	equal(t, "messages", st.Rows()["messages"], 1)
 	validate := func(when string) {
 		t.Helper()
 		v, err := db.ValidateSchema(ctx)

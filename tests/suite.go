@@ -36,6 +36,7 @@ const (
 	NoVectors     Category = "NoVectors"
 	Large         Category = "Large"
 	Import        Category = "Import"
+	Health        Category = "Health"
 )
 
 // Suite says how to run the conformance suite on an engine.
@@ -89,6 +90,7 @@ func groups() []group {
 		{NoVectors, noVectorsCases()},
 		{Large, largeCases()},
 		{Import, importCases()},
+		{Health, healthCases()},
 	}
 }
 

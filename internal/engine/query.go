@@ -59,7 +59,7 @@ func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*sql.Ro
 	start := time.Now()
 	rows, err := db.Statement.ConnPool.QueryContext(ctx, bound(db, query), args...)
 	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
-	return rows, withEnd(ctx, translate(db, err))
+	return rows, withEnd(ctx, Translate(db, err))
 }
 
 // queryNow is Query for a caller that closes the rows before anything else runs, and calls done
@@ -76,7 +76,7 @@ func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows 
 	start := time.Now()
 	rows, done, err = p.query(ctx, bound(db, query), args...)
 	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
-	return rows, done, withEnd(ctx, translate(db, err))
+	return rows, done, withEnd(ctx, Translate(db, err))
 }
 
 // Exec runs a statement with ? placeholders as Query does and returns how many rows it changed.
@@ -91,7 +91,7 @@ func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (int64, e
 		n, err = res.RowsAffected()
 	}
 	db.Logger.Trace(ctx, start, func() (string, int64) { return query, n }, err)
-	return n, withEnd(ctx, translate(db, err))
+	return n, withEnd(ctx, Translate(db, err))
 }
 
 // Scanner is what a row can be read from.
@@ -109,11 +109,11 @@ func Collect[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) err
 	for rows.Next() {
 		var v T
 		if err := scan(rows, &v); err != nil {
-			return nil, withEnd(ctx, translate(db, err))
+			return nil, withEnd(ctx, Translate(db, err))
 		}
 		out = append(out, v)
 	}
-	return out, withEnd(ctx, translate(db, rows.Err()))
+	return out, withEnd(ctx, Translate(db, rows.Err()))
 }
 
 // One runs a query for a single row; without one the error wraps ErrNotFound.
@@ -127,14 +127,14 @@ func One[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, 
 	defer func() { _ = rows.Close() }()
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {
-			return v, withEnd(ctx, translate(db, err))
+			return v, withEnd(ctx, Translate(db, err))
 		}
 		return v, ErrNotFound
 	}
 	if err := scan(rows, &v); err != nil {
-		return v, withEnd(ctx, translate(db, err))
+		return v, withEnd(ctx, Translate(db, err))
 	}
-	return v, withEnd(ctx, translate(db, rows.Close()))
+	return v, withEnd(ctx, Translate(db, rows.Close()))
 }
 
 // Value reads a row of one column.
@@ -164,7 +164,8 @@ func checkArgs(args []any) error {
 	return nil
 }
 
-func translate(db *gorm.DB, err error) error {
+// Translate maps an error of db's driver to the sentinels.
+func Translate(db *gorm.DB, err error) error {
 	if err == nil {
 		return nil
 	}

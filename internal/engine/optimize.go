@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// timed runs f and adds what it did to steps. An error becomes part of the step where it only means that
+// this is a bad moment.
+func timed(steps *[]Step, s Step, f func() error) error {
+	start := time.Now()
+	err := f()
+	s.Milliseconds = time.Since(start).Milliseconds()
+	if errors.Is(err, ErrBusy) {
+		s.Skipped, err = "others were at work for too long: "+err.Error(), nil
+	}
+	if err == nil {
+		*steps = append(*steps, s)
+	}
+	return err
+}
+
+// When SQLite's file is rewritten: where this part of it holds nothing, and no more than so many bytes
+// hold something, which takes about a second in which writers wait, unless it may take longer.
+const (
+	freePart  = 4
+	quickFile = 64 << 20
+)
+
+// Optimize takes the writer's turn for each step.
+func (e *sqliteEngine) Optimize(ctx context.Context, full bool) ([]Step, error) {
+	var steps []Step
+	// The limit bounds how many rows of each index are read: https://www.sqlite.org/lang_analyze.html.
+	err := timed(&steps, Step{Action: "analyze", Subject: "all tables"}, func() error {
+		return e.maintain(ctx, "PRAGMA analysis_limit = 1000", "ANALYZE", "PRAGMA analysis_limit = 0")
+	})
+	if err != nil {
+		return steps, err
+	}
+	if err := e.giveBack(ctx, &steps, full); err != nil {
+		return steps, err
+	}
+	return steps, e.checkpoint(ctx, &steps)
+}
+
+// maintain runs statements that need no transaction on the writer's connection.
+func (e *sqliteEngine) maintain(ctx context.Context, statements ...string) error {
+	if err := e.turns.take(ctx); err != nil {
+		return err
+	}
+	defer e.turns.give()
+	conn, err := e.writeSQL.Conn(ctx)
+	if err != nil {
+		return withEnd(ctx, classifySQLite(err))
+	}
+	defer func() { _ = conn.Close() }()
+	for _, s := range statements {
+		if _, err := conn.ExecContext(ctx, s); err != nil {
+			return withEnd(ctx, classifySQLite(err))
+		}
+	}
+	return nil
+}
+
+func (e *sqliteEngine) giveBack(ctx context.Context, steps *[]Step, full bool) error {
+	var size, pages, free, auto int64
+	err := one(ctx, e.write.WithContext(ctx), "SELECT page_size, page_count, freelist_count, auto_vacuum FROM pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_auto_vacuum",
+		&size, &pages, &free, &auto)
+	if err != nil || free == 0 {
+		return err
+	}
+	why := fmt.Sprintf("%d of %d pages hold nothing", free, pages)
+	const incremental = 2
+	if auto == incremental {
+		return timed(steps, Step{Action: "incremental_vacuum", Subject: "file", Why: why}, func() error {
+			for ; free > 0; free -= 1000 { // in parts, so that writers come in between
+				if err := e.maintain(ctx, "PRAGMA incremental_vacuum(1000)"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	switch live := (pages - free) * size; {
+	case free*freePart < pages && !full:
+		return nil
+	case live > quickFile && !full:
+		*steps = append(*steps, Step{Action: "vacuum", Subject: "file", Why: why, Skipped: "writers would wait for long: ask for it when nobody writes"})
+		return nil
+	}
+	return timed(steps, Step{Action: "vacuum", Subject: "file", Why: why}, func() error { return e.maintain(ctx, "VACUUM") })
+}
+
+// checkpoint works SQLite's log into the file and empties it. It does not wait for readers: those that
+// are under way keep a part of the log.
+func (e *sqliteEngine) checkpoint(ctx context.Context, steps *[]Step) error {
+	mode, err := One(ctx, e.write.WithContext(ctx), Value[string], "PRAGMA journal_mode")
+	if err != nil || !strings.EqualFold(mode, "wal") {
+		return err
+	}
+	s := Step{Action: "checkpoint", Subject: "log"}
+	start := time.Now()
+	if err := e.turns.take(ctx); err != nil {
+		return err
+	}
+	defer e.turns.give()
+	conn, err := e.writeSQL.Conn(ctx)
+	if err != nil {
+		return withEnd(ctx, classifySQLite(err))
+	}
+	defer func() { _ = conn.Close() }()
+	var wait int64
+	if err := conn.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&wait); err != nil {
+		return withEnd(ctx, classifySQLite(err))
+	}
+	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 50"); err != nil {
+		return withEnd(ctx, classifySQLite(err))
+	}
+	defer func() {
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA busy_timeout = %d", wait))
+	}()
+	var busy, frames, done int64
+	err = classifySQLite(conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done))
+	if err != nil && !errors.Is(err, ErrBusy) {
+		return withEnd(ctx, err)
+	}
+	if err != nil || busy != 0 {
+		s.Skipped = "others were reading or writing; it will be done in time"
+	}
+	s.Milliseconds = time.Since(start).Milliseconds()
+	*steps = append(*steps, s)
+	return nil
+}
+
+// deadRows is when a table is vacuumed by hand: that many rows, and that part of all, are dead. Postgres'
+// own rule waits for 50 and 20 %, and for a free worker.
+const (
+	deadRows = 1000
+	deadPart = 10
+)
+
+// Optimize analyses every table, and vacuums those with many dead rows; both let others read and write.
+func (e *postgresEngine) Optimize(ctx context.Context, _ bool) ([]Step, error) {
+	var steps []Step
+	r, err := e.Reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type table struct {
+		name       string
+		live, dead int64
+	}
+	all, err := Collect(ctx, r, func(s Scanner, t *table) error { return s.Scan(&t.name, &t.live, &t.dead) },
+		"SELECT relname, n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = current_schema() ORDER BY relname")
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range all {
+		if !isOurTable(t.name) {
+			continue
+		}
+		s, query := Step{Action: "analyze", Subject: t.name}, "ANALYZE "
+		if t.dead >= deadRows && t.dead*deadPart >= t.live {
+			s.Action, query = "vacuum", "VACUUM (ANALYZE) "
+			s.Why = fmt.Sprintf("%d rows are dead beside %d", t.dead, t.live)
+		}
+		err := timed(&steps, s, func() error {
+			_, err := e.pool.ExecContext(ctx, query+quoteName(t.name))
+			return withEnd(ctx, classifyPostgres(err))
+		})
+		if err != nil {
+			return steps, err
+		}
+	}
+	return steps, nil
+}
