@@ -255,21 +255,24 @@ const pageDamage = "UPDATE sqlite_dbpage SET data = zeroblob(length(data)) WHERE
 
 // amcheck makes the extensions of Postgres available that find and do damage.
 func amcheck(b *bench) {
-	if !b.postgres() {
-		return
+	if b.postgres() {
+		extension(b, "amcheck")
+		extension(b, "pg_surgery")
 	}
-	for _, x := range []string{"amcheck", "pg_surgery"} {
-		// Others do so at this moment; the lock is one for all of them.
-		b.exec("SELECT pg_advisory_xact_lock(4711), set_config('search_path', 'public', true)")
-		wantNil(b.t, x, b.db.WithTransaction(b.ctx, func(_ context.Context, tx *repo.Tx) error {
-			for _, s := range []string{"SELECT pg_advisory_xact_lock(4711)", "CREATE EXTENSION IF NOT EXISTS " + x + " SCHEMA public"} {
-				if err := tx.Gorm().Exec(s).Error; err != nil {
-					return err
-				}
+}
+
+// extension makes an extension of Postgres available to all. Others do so at this moment, and one lock
+// is for all of them.
+func extension(b *bench, name string) {
+	b.t.Helper()
+	wantNil(b.t, name, b.db.WithTransaction(b.ctx, func(_ context.Context, tx *repo.Tx) error {
+		for _, s := range []string{"SET LOCAL lock_timeout = '60s'", "SELECT pg_advisory_xact_lock(4711)", "CREATE EXTENSION IF NOT EXISTS " + name + " SCHEMA public"} {
+			if err := tx.Gorm().Exec(s).Error; err != nil {
+				return err
 			}
-			return nil
-		}))
-	}
+		}
+		return nil
+	}))
 }
 
 // stocked fills the database with a little of everything.

@@ -37,6 +37,7 @@ const (
 	Large         Category = "Large"
 	Import        Category = "Import"
 	Health        Category = "Health"
+	Explain       Category = "Explain"
 )
 
 // Suite says how to run the conformance suite on an engine.
@@ -91,6 +92,7 @@ func groups() []group {
 		{Large, largeCases()},
 		{Import, importCases()},
 		{Health, healthCases()},
+		{Explain, explainCases()},
 	}
 }
 

@@ -66,32 +66,56 @@ func (e *sqliteEngine) maintain(ctx context.Context, statements ...string) error
 }
 
 func (e *sqliteEngine) giveBack(ctx context.Context, steps *[]Step, full bool) error {
-	var size, pages, free, auto int64
+	var f fileUse
 	err := one(ctx, e.write.WithContext(ctx), "SELECT page_size, page_count, freelist_count, auto_vacuum FROM pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_auto_vacuum",
-		&size, &pages, &free, &auto)
-	if err != nil || free == 0 {
+		&f.pageSize, &f.pages, &f.free, &f.autoVacuum)
+	if err != nil {
 		return err
 	}
-	why := fmt.Sprintf("%d of %d pages hold nothing", free, pages)
-	const incremental = 2
-	if auto == incremental {
-		return timed(steps, Step{Action: "incremental_vacuum", Subject: "file", Why: why}, func() error {
-			for ; free > 0; free -= 1000 { // in parts, so that writers come in between
-				if err := e.maintain(ctx, "PRAGMA incremental_vacuum(1000)"); err != nil {
-					return err
-				}
+	s, todo := f.vacuum(full)
+	switch {
+	case s.Skipped != "":
+		*steps = append(*steps, s)
+		return nil
+	case !todo:
+		return nil
+	case s.Action == "vacuum":
+		return timed(steps, s, func() error { return e.maintain(ctx, "VACUUM") })
+	}
+	return timed(steps, s, func() error {
+		for free := f.free; free > 0; free -= 1000 { // in parts, so that writers come in between
+			if err := e.maintain(ctx, "PRAGMA incremental_vacuum(1000)"); err != nil {
+				return err
 			}
-			return nil
-		})
-	}
-	switch live := (pages - free) * size; {
-	case free*freePart < pages && !full:
+		}
 		return nil
-	case live > quickFile && !full:
-		*steps = append(*steps, Step{Action: "vacuum", Subject: "file", Why: why, Skipped: "writers would wait for long: ask for it when nobody writes"})
-		return nil
+	})
+}
+
+// fileUse is how an SQLite file is used.
+type fileUse struct{ pageSize, pages, free, autoVacuum int64 }
+
+// incremental is the value of PRAGMA auto_vacuum with which a file can be shortened in parts.
+const incremental = 2
+
+// vacuum says how space is given back, if at all.
+func (f fileUse) vacuum(full bool) (s Step, todo bool) {
+	s = Step{Action: "vacuum", Subject: "file", Why: fmt.Sprintf("%d of %d pages hold nothing", f.free, f.pages)}
+	switch {
+	case f.free == 0:
+		return s, false
+	case f.autoVacuum == incremental:
+		s.Action = "incremental_vacuum"
+		return s, true
+	case full:
+		return s, true
+	case f.free*freePart < f.pages:
+		return s, false
+	case (f.pages-f.free)*f.pageSize > quickFile:
+		s.Skipped = "writers would wait for long: ask for it in full when nobody writes"
+		return s, false
 	}
-	return timed(steps, Step{Action: "vacuum", Subject: "file", Why: why}, func() error { return e.maintain(ctx, "VACUUM") })
+	return s, true
 }
 
 // checkpoint works SQLite's log into the file and empties it. It does not wait for readers: those that
