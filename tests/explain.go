@@ -77,6 +77,7 @@ func explainPlans(b *bench) {
 	equal(b.t, "rows", a.Rows, 3)
 	_, err = b.db.AnalyzeQuery(b.ctx, "SELECT nothing FROM nowhere")
 	wantTyped(b.t, "a query that is wrong", err)
+	wantErr(b.t, "a query that is wrong", err, repo.ErrInvalid)
 	wantErr(b.t, "inside a transaction", b.db.WithTransaction(b.ctx, func(ctx context.Context, _ *repo.Tx) error {
 		_, err := b.db.AnalyzeQuery(ctx, "SELECT 1")
 		return err
@@ -179,7 +180,7 @@ func explainReadOnly(b *bench) {
 		b.exec("CREATE FUNCTION wipe() RETURNS bigint LANGUAGE sql AS 'WITH gone AS (DELETE FROM messages RETURNING 1) SELECT count(*) FROM gone'")
 		refused = append(refused,
 			"WITH gone AS (DELETE FROM messages RETURNING 1) SELECT * FROM gone", "SELECT wipe()", "SELECT nextval('messages_id_seq')", "SELECT setval('messages_id_seq', 1)",
-			"SELECT * FROM messages FOR UPDATE", "SELECT set_config('transaction_read_only', 'off', false), wipe()",
+			"SELECT * FROM messages FOR UPDATE", "SELECT 1 AS x INTO made", "WITH x AS (SELECT 1) SELECT * INTO made FROM x", "SELECT 1 AS x INTO made --", "SELECT set_config('transaction_read_only', 'off', false), wipe()",
 		)
 	} else {
 		refused = append(refused, "PRAGMA query_only = 0", "REPLACE INTO messages SELECT * FROM messages", "ATTACH 'x' AS y", "WITH x AS (SELECT 1) REPLACE INTO talkbase_meta VALUES ('a', 'b')")
@@ -193,12 +194,6 @@ func explainReadOnly(b *bench) {
 		wantTyped(b.t, q, err)
 	}
 	deepEqual(b.t, "rows", b.digests(), before)
-	if b.postgres() {
-		// What makes a table in the way of a query may run; it is rolled back.
-		_, err := b.db.AnalyzeQuery(b.ctx, "SELECT 1 AS x INTO made")
-		b.t.Logf("SELECT INTO: %v", err)
-		equal(b.t, "tables made", b.number("SELECT count(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'made'"), 0)
-	}
 	// The connections it used write again.
 	for i := range 20 {
 		b.message("c", fmt.Sprint("after", i), "writing goes on")
@@ -230,7 +225,9 @@ func explainWarnings(b *bench) {
 	deepEqual(b.t, "by an index", codes("SELECT count(*) FROM knowledge_chunks k WHERE k.id = 'k7'"), []string{})
 	deepEqual(b.t, "stopped early", codes("SELECT id FROM messages ORDER BY id LIMIT 1"), []string{})
 	sorted := codes("SELECT id FROM knowledge_chunks k ORDER BY k.content DESC")
-	if !slices.Contains(sorted, b.pick("sort", "on_disk")) {
+	if b.postgres() && b.number("SELECT setting::bigint FROM pg_settings WHERE name = 'work_mem'") > 64 {
+		b.t.Log("a host's pool sorts in more memory") // whose settings are the host's
+	} else if !slices.Contains(sorted, b.pick("sort", "on_disk")) {
 		b.t.Errorf("a large sort: got %v, want %s", sorted, b.pick("sort", "on_disk"))
 	}
 	if b.postgres() {

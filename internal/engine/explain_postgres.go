@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -43,25 +44,17 @@ type pgNode struct {
 	Plans     []pgNode `json:"Plans"`
 }
 
-// Explain asks EXPLAIN (ANALYZE, BUFFERS), which runs the query.
+// Explain asks EXPLAIN (ANALYZE, BUFFERS), which runs the query. SELECT INTO and a statement that writes
+// within a WITH are found before that: where a query stands for a table, neither may be.
 func (e *postgresEngine) Explain(ctx context.Context, db *gorm.DB, query string, args []any) (Plan, error) {
 	var p Plan
+	_, err := explainText(ctx, db.Statement.ConnPool, "EXPLAIN SELECT * FROM ("+query+"\n) AS explained", args)
 	var text []byte
-	rows, err := db.Statement.ConnPool.QueryContext(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+query, args...)
 	if err == nil {
-		defer func() { _ = rows.Close() }()
-		if rows.Next() {
-			err = rows.Scan(&text)
-		}
-		if err == nil {
-			err = rows.Err()
-		}
+		text, err = explainText(ctx, db.Statement.ConnPool, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+query, args)
 	}
 	if err != nil {
-		if pgCode(err) == "57014" && ctx.Err() == nil {
-			return p, because(context.DeadlineExceeded, err)
-		}
-		return p, withEnd(ctx, classifyPostgres(err))
+		return p, explainError(ctx, err)
 	}
 	var out []struct {
 		Plan      pgNode  `json:"Plan"`
@@ -75,6 +68,31 @@ func (e *postgresEngine) Explain(ctx context.Context, db *gorm.DB, query string,
 	p.Root = out[0].Plan.node(false)
 	p.Rows = int64(out[0].Plan.Rows * out[0].Plan.Loops)
 	return p, nil
+}
+
+func explainText(ctx context.Context, pool gorm.ConnPool, query string, args []any) (text []byte, err error) {
+	rows, err := pool.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	if rows.Next() {
+		err = rows.Scan(&text)
+	}
+	return text, errors.Join(err, rows.Err())
+}
+
+func explainError(ctx context.Context, err error) error {
+	switch code := pgCode(err); {
+	case ctx.Err() != nil:
+	case code == "57014":
+		return because(context.DeadlineExceeded, err)
+	case strings.HasPrefix(code, "42") && code != "42501":
+		return because(ErrInvalid, err)
+	case strings.HasPrefix(code, "0A"): // what may not stand where only a query may
+		return because(ErrInvalid, err)
+	}
+	return withEnd(ctx, classifyPostgres(err))
 }
 
 // node turns a step into ours. EXPLAIN gives rows and times per run; they are multiplied by the runs.

@@ -42,7 +42,10 @@ func (e *sqliteEngine) Explain(ctx context.Context, db *gorm.DB, query string, a
 	pool := db.Statement.ConnPool
 	lines, err := explainLines(ctx, pool, query, args)
 	if err != nil {
-		return p, withEnd(ctx, classifySQLite(err))
+		if err = classifySQLite(err); Code(err) == "DATABASE" { // what SQLite cannot make sense of
+			err = because(ErrInvalid, err)
+		}
+		return p, withEnd(ctx, err)
 	}
 	start := time.Now()
 	if p.Rows, err = countRows(ctx, pool, query, args); err != nil {

@@ -57,7 +57,7 @@ type IndexSize struct {
 
 // QueryShape is a query without its values, and what it cost.
 type QueryShape struct {
-	// Query holds $1, $2 … where there were values.
+	// Query holds $1, $2 … or ? where there were values.
 	Query string `json:"query"`
 	Calls int64  `json:"calls"`
 	Rows  int64  `json:"rows"`

@@ -78,7 +78,7 @@ func (e *postgresEngine) Size(ctx context.Context, db *gorm.DB) (Size, error) {
 	return s, err
 }
 
-// queryShapes reads the extension pg_stat_statements, which leaves values out. Where it cannot be read,
+// queryShapes reads the extension pg_stat_statements. Where it cannot be read,
 // why says so. It does not read in the transaction db is in, which an error would end.
 func (e *postgresEngine) queryShapes(ctx context.Context, db *gorm.DB) (shapes []QueryShape, why string, err error) {
 	const name = "pg_stat_statements"
@@ -105,6 +105,7 @@ func (e *postgresEngine) queryShapes(ctx context.Context, db *gorm.DB) (shapes [
 		return nil, "this role may not read " + name, nil
 	}
 	for i := range shapes {
+		shapes[i].Query = shapeOf(shapes[i].Query)
 		shapes[i].TotalMS, shapes[i].MeanMS, shapes[i].MaxMS = round(shapes[i].TotalMS), round(shapes[i].MeanMS), round(shapes[i].MaxMS)
 	}
 	return shapes, "", err
