@@ -241,13 +241,19 @@ func (c *check) rows(ctx context.Context, rc rowCheck) error {
 func (c *check) versions(ctx context.Context) (err error) {
 	c.report.Versions, err = c.s.eng().Versions(ctx, c.db)
 	for _, v := range c.report.Versions {
-		for _, fault := range v.Faults {
+		for _, touches := range []bool{true, false} {
 			f := NewFinding(FindingEngineFault)
-			if fault.Touches {
+			if touches {
 				f.Severity = SeverityWarning
 			}
-			f.Examples = []string{fmt.Sprintf("%s %s: %s; mended in %s", v.Name, v.Version, fault.What, fault.FixedIn)}
-			c.add(f)
+			for _, fault := range v.Faults {
+				if fault.Touches == touches {
+					f.Examples = append(f.Examples, fmt.Sprintf("%s %s: %s; mended in %s", v.Name, v.Version, fault.What, fault.FixedIn))
+				}
+			}
+			if f.Count = int64(len(f.Examples)); f.Count > 0 {
+				c.add(f)
+			}
 		}
 	}
 	return err

@@ -356,4 +356,7 @@ func TestPostgresAgreesWithSQLite(t *testing.T) {
 			}
 		}
 	})
+	for _, db := range dbs {
+		wantSound(t, db)
+	}
 }

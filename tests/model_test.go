@@ -429,6 +429,9 @@ func compareWithModel(t *testing.T, dbs ...*talkbase.DB) {
 			r.searchVectors(t)
 		}
 	})
+	for _, db := range dbs {
+		wantSound(t, db)
+	}
 }
 
 func TestSQLiteSearchAgreesWithAModel(t *testing.T) {
