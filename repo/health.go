@@ -347,7 +347,7 @@ var vectorIndexFindings = map[engine.VectorIndexProblem]string{
 }
 
 func (c *check) vectorIndexes(ctx context.Context) error {
-	if c.lacks("knowledge_vectors", "knowledge_bases") {
+	if c.lacks("knowledge_vectors", "knowledge_bases", "knowledge_sketches", "knowledge_sketch_blocks", "knowledge_sketch_pending") {
 		return nil
 	}
 	bases, err := sizedBases(ctx, c.db)

@@ -31,6 +31,7 @@ func explainCases() []testCase {
 		{name: "optimising gives back space", run: optimizeSpace},
 		{name: "optimising mends unfit indexes", run: optimizeIndexes},
 		{name: "optimising is not in the way of writers and readers", run: optimizeBusy},
+		{name: "optimising leaves what another program is in the way of", run: optimizeBlocked, configure: busySoon},
 		{name: "space is given back in parts where the file allows it", run: optimizeInParts},
 	}
 }
@@ -289,7 +290,7 @@ func statistics(b *bench) {
 	wantNil(b.t, "statistics", err)
 	equal(b.t, "index of vectors", st.Bases[0].Index, b.pick("sketches", "hnsw"))
 	wantNil(b.t, "inside a transaction", b.db.WithTransaction(b.ctx, func(ctx context.Context, _ *repo.Tx) error {
-		b.create(ctx, "inside")
+		wantNil(b.t, "create", b.create(ctx, "inside"))
 		st, err := b.db.GetStatistics(ctx)
 		equal(b.t, "conversations inside", st.Tables["conversations"].Rows, 3)
 		return err
@@ -475,6 +476,28 @@ func optimizeBusy(b *bench) {
 	if got := steps(r, "checkpoint"); len(got) != 1 || got[0].Skipped == "" {
 		b.t.Errorf("steps: got %s after %s, want a checkpoint that was left", show(r.Steps), time.Since(start))
 	}
+}
+
+func optimizeBlocked(b *bench) {
+	if b.postgres() {
+		return
+	}
+	fillAndEmpty(b)
+	conn := b.raw("")
+	_, err := conn.ExecContext(b.ctx, "BEGIN IMMEDIATE")
+	wantNil(b.t, "begin", err)
+	r, err := b.db.Optimize(b.ctx, services.OptimizeOptions{})
+	wantNil(b.t, "optimize", err)
+	for _, s := range r.Steps {
+		if s.Skipped == "" {
+			b.t.Errorf("step: got %s, want it left", show(s))
+		}
+	}
+	_, err = conn.ExecContext(b.ctx, "ROLLBACK")
+	wantNil(b.t, "rollback", err)
+	r, err = b.db.Optimize(b.ctx, services.OptimizeOptions{})
+	wantNil(b.t, "optimize", err)
+	equal(b.t, "vacuums", len(steps(r, "vacuum")), 1)
 }
 
 func optimizeInParts(b *bench) {

@@ -29,6 +29,7 @@ func healthCases() []testCase {
 		{name: "orphans that somebody wrote go only when asked", run: repairOrphans},
 		{name: "an unfinished import keeps its text and indexes", run: unfinishedImport},
 		{name: "a text index that is lost is made anew", run: lostText},
+		{name: "an older schema is a finding", run: olderSchema},
 	}
 	for _, p := range plants() {
 		cases = append(cases, testCase{name: "finds " + p.name, run: func(b *bench) {
@@ -599,6 +600,17 @@ func unfinishedImport(b *bench) {
 		if f := r.Find(code); len(f) != 1 || !strings.Contains(f[0].Action, "--resume") {
 			b.t.Errorf("%s: got %s, want one that says to go on with the import", code, show(f))
 		}
+	}
+}
+
+func olderSchema(b *bench) {
+	b.stocked()
+	for version := b.db.LatestSchemaVersion() - 1; version >= 0; version-- {
+		wantNil(b.t, "down", b.db.MigrateSchema(b.ctx, version))
+		r := b.validate()
+		equal(b.t, fmt.Sprint("ok at version ", version), r.OK, false)
+		equal(b.t, fmt.Sprint("findings of the version at ", version), len(r.Find(repo.FindingSchemaVersion)), 1)
+		deepEqual(b.t, fmt.Sprint("checks that failed at version ", version), r.Find(repo.FindingCheckFailed), nil)
 	}
 }
 

@@ -24,7 +24,8 @@ type PlanNode struct {
 	// the step together. Nil is not known.
 	EstimatedRows *float64 `json:"estimated_rows,omitempty"`
 	ActualRows    *float64 `json:"actual_rows,omitempty"`
-	// ReadRows is how many rows it looked at to find those; SQLite does not tell.
+	// ReadRows is how many rows it looked at to find those; on SQLite it is known of full scans only, and no
+	// more than that they are many.
 	ReadRows *float64 `json:"read_rows,omitempty"`
 	// Milliseconds is how long it took with the steps below it, all runs together.
 	Milliseconds *float64 `json:"ms,omitempty"`

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -33,9 +34,10 @@ const (
 // Optimize takes the writer's turn for each step.
 func (e *sqliteEngine) Optimize(ctx context.Context, full bool) ([]Step, error) {
 	var steps []Step
-	// The limit bounds how many rows of each index are read: https://www.sqlite.org/lang_analyze.html.
+	// The limit bounds how many rows of each index are read: https://www.sqlite.org/lang_analyze.html. It
+	// stays with the connection, on which nothing else analyses.
 	err := timed(&steps, Step{Action: "analyze", Subject: "all tables"}, func() error {
-		return e.maintain(ctx, "PRAGMA analysis_limit = 1000", "ANALYZE", "PRAGMA analysis_limit = 0")
+		return e.maintain(ctx, "PRAGMA analysis_limit = 1000", "ANALYZE")
 	})
 	if err != nil {
 		return steps, err
@@ -46,8 +48,9 @@ func (e *sqliteEngine) Optimize(ctx context.Context, full bool) ([]Step, error) 
 	return steps, e.checkpoint(ctx, &steps)
 }
 
-// maintain runs statements that need no transaction on the writer's connection.
-func (e *sqliteEngine) maintain(ctx context.Context, statements ...string) error {
+// onWriter runs f on the writer's connection, outside of a transaction. A statement there waits at most
+// this long for another program, also on a host's pool that would have it wait longer.
+func (e *sqliteEngine) onWriter(ctx context.Context, wait time.Duration, f func(conn *sql.Conn) error) error {
 	if err := e.turns.take(ctx); err != nil {
 		return err
 	}
@@ -57,12 +60,33 @@ func (e *sqliteEngine) maintain(ctx context.Context, statements ...string) error
 		return withEnd(ctx, classifySQLite(err))
 	}
 	defer func() { _ = conn.Close() }()
-	for _, s := range statements {
-		if _, err := conn.ExecContext(ctx, s); err != nil {
-			return withEnd(ctx, classifySQLite(err))
-		}
+	var before int64
+	err = conn.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&before)
+	if err == nil {
+		err = setBusyTimeout(ctx, conn, wait.Milliseconds())
 	}
-	return nil
+	if err == nil {
+		err = f(conn)
+		err = errors.Join(err, setBusyTimeout(context.WithoutCancel(ctx), conn, before))
+	}
+	return withEnd(ctx, classifySQLite(err))
+}
+
+func setBusyTimeout(ctx context.Context, conn *sql.Conn, ms int64) error {
+	_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", ms))
+	return err
+}
+
+// maintain runs statements on the writer's connection.
+func (e *sqliteEngine) maintain(ctx context.Context, statements ...string) error {
+	return e.onWriter(ctx, e.turns.wait, func(conn *sql.Conn) error {
+		for _, s := range statements {
+			if _, err := conn.ExecContext(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (e *sqliteEngine) giveBack(ctx context.Context, steps *[]Step, full bool) error {
@@ -127,29 +151,12 @@ func (e *sqliteEngine) checkpoint(ctx context.Context, steps *[]Step) error {
 	}
 	s := Step{Action: "checkpoint", Subject: "log"}
 	start := time.Now()
-	if err := e.turns.take(ctx); err != nil {
-		return err
-	}
-	defer e.turns.give()
-	conn, err := e.writeSQL.Conn(ctx)
-	if err != nil {
-		return withEnd(ctx, classifySQLite(err))
-	}
-	defer func() { _ = conn.Close() }()
-	var wait int64
-	if err := conn.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&wait); err != nil {
-		return withEnd(ctx, classifySQLite(err))
-	}
-	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 50"); err != nil {
-		return withEnd(ctx, classifySQLite(err))
-	}
-	defer func() {
-		_, _ = conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA busy_timeout = %d", wait))
-	}()
 	var busy, frames, done int64
-	err = classifySQLite(conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done))
+	err = e.onWriter(ctx, 50*time.Millisecond, func(conn *sql.Conn) error {
+		return conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done)
+	})
 	if err != nil && !errors.Is(err, ErrBusy) {
-		return withEnd(ctx, err)
+		return err
 	}
 	if err != nil || busy != 0 {
 		s.Skipped = "others were reading or writing; it will be done in time"
