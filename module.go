@@ -44,6 +44,7 @@ type Result struct {
 	Search        services.Searcher
 	Embeddings    services.Embeddings
 	Transactor    services.Transactor
+	Health        services.Health
 	Schema        migration.SchemaManager
 	Migrator      migration.Migrator
 }
@@ -66,6 +67,6 @@ func newModule(p Params) (Result, error) {
 	})
 	return Result{
 		DB: db, Presenter: db, Conversations: db, Messages: db, Attachments: db, Knowledge: db,
-		Search: db, Embeddings: db, Transactor: db, Schema: db, Migrator: db,
+		Search: db, Embeddings: db, Transactor: db, Health: db, Schema: db, Migrator: db,
 	}, nil
 }

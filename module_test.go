@@ -60,10 +60,11 @@ func TestModuleInsideALargerApplication(t *testing.T) {
 		k        services.KnowledgeStore
 		schema   migration.SchemaManager
 		migrator migration.Migrator
+		health   services.Health
 		host     hostDB
 		db       *talkbase.DB
 	)
-	app := fxtest.New(t, hostOptions(own, cfg, &log), fx.Populate(&n, &p, &k, &schema, &migrator, &host, &db))
+	app := fxtest.New(t, hostOptions(own, cfg, &log), fx.Populate(&n, &p, &k, &schema, &migrator, &health, &host, &db))
 	ctx := context.Background()
 
 	for name, err := range map[string]error{
@@ -78,7 +79,10 @@ func TestModuleInsideALargerApplication(t *testing.T) {
 		"reset":       schema.Reset(ctx, nil),
 		"indexes":     errOf(schema.CreateOptimalIndexes(ctx)),
 		"gorm":        errOf(p.Gorm(ctx)),
-		"stats":       errOf(p.Stats(ctx)),
+		"stats":       errOf(p.GetStatistics(ctx)),
+		"integrity":   errOf(health.ValidateIntegrity(ctx)),
+		"optimize":    errOf(health.Optimize(ctx, services.OptimizeOptions{})),
+		"explain":     errOf(health.AnalyzeQuery(ctx, "SELECT 1")),
 		"ready":       db.Ready(ctx),
 	} {
 		if !errors.Is(err, repo.ErrNotReady) {

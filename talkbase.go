@@ -61,7 +61,7 @@ func newDB(cfg Config) (*DB, error) {
 	store := repo.NewStore(late, r.defaults)
 	schema := migration.NewSchema(late, r.index, r.options.Logger)
 	return &DB{
-		Presenter: services.NewPresenter(store, cfg.Embedder), SchemaManager: schema,
+		Presenter: services.NewPresenter(store, schema, cfg.Embedder), SchemaManager: schema,
 		resolved: r, late: late, store: store, schema: schema,
 	}, nil
 }
@@ -111,5 +111,5 @@ func (db *DB) Bulk() *repo.Bulk { return repo.NewBulk(db.store) }
 // WithEmbedder returns the calls that make vectors of texts with other embedders than Config's, for
 // knowledge bases of different models in one database.
 func (db *DB) WithEmbedder(es ...embedding.Embedder) services.Embeddings {
-	return services.NewPresenter(db.store, es...)
+	return services.NewPresenter(db.store, db.schema, es...)
 }

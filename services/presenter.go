@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/talkbase/talkbase/embedding"
+	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -104,12 +105,6 @@ type Transactor interface {
 	Gorm(ctx context.Context) (*gorm.DB, error)
 }
 
-// Reporter says what the database holds.
-type Reporter interface {
-	Stats(ctx context.Context) (repo.Stats, error)
-	Engine() string
-}
-
 // Presenter is the whole of a talkbase database for a host.
 type Presenter interface {
 	ConversationStore
@@ -119,7 +114,7 @@ type Presenter interface {
 	Searcher
 	Embeddings
 	Transactor
-	Reporter
+	Health
 }
 
 type (
@@ -138,16 +133,17 @@ type presenter struct {
 	*knowledge
 	*search
 	*store
+	*health
 
 	embedders []embedding.Embedder
 }
 
-// NewPresenter returns the presenter of a store. Of several embedders each is for the bases of its model;
+// NewPresenter returns the presenter of a store and its schema. Of several embedders each is for the bases of its model;
 // one that is nil is none.
-func NewPresenter(s *repo.Store, es ...embedding.Embedder) Presenter {
+func NewPresenter(s *repo.Store, schema *migration.Schema, es ...embedding.Embedder) Presenter {
 	p := &presenter{
 		repo.NewConversations(s), repo.NewMessages(s), repo.NewAttachments(s),
-		repo.NewKnowledge(s), repo.NewSearch(s), s,
+		repo.NewKnowledge(s), repo.NewSearch(s), s, newHealth(s, schema),
 		slices.DeleteFunc(slices.Clone(es), func(e embedding.Embedder) bool { return e == nil }),
 	}
 	if o := s.Observer(); o.Tracing() {

@@ -363,8 +363,62 @@ func (t traced) SearchHybrid(ctx context.Context, q repo.HybridQuery) (v []repo.
 	return t.Presenter.SearchHybrid(ctx, q)
 }
 
-func (t traced) Stats(ctx context.Context) (v repo.Stats, err error) {
-	ctx, end := t.o.Operation(ctx, "Stats")
+func (t traced) SimilarityQueryAll(ctx context.Context, qs []repo.SimilarityQuery, limit int) (v []repo.SimilarChunk, err error) {
+	ctx, end := t.o.Operation(ctx, "SimilarityQueryAll")
 	defer func() { end(err) }()
-	return t.Presenter.Stats(ctx)
+	return t.Presenter.SimilarityQueryAll(ctx, qs, limit)
+}
+
+func (t traced) MeasureRecall(ctx context.Context, q repo.RecallQuery) (v repo.RecallReport, err error) {
+	ctx, end := t.o.Operation(ctx, "MeasureRecall")
+	defer func() { end(err) }()
+	return t.Presenter.MeasureRecall(ctx, q)
+}
+
+func (t traced) SearchSimilarAll(ctx context.Context, text string, qs []repo.SimilarityQuery, limit int) (v []repo.SimilarChunk, err error) {
+	ctx, end := t.o.Operation(ctx, "SearchSimilarAll")
+	defer func() { end(err) }()
+	return t.Presenter.SearchSimilarAll(ctx, text, qs, limit)
+}
+
+func (t traced) ValidateIntegrity(ctx context.Context) (v repo.IntegrityReport, err error) {
+	ctx, end := t.o.Operation(ctx, "ValidateIntegrity")
+	defer func() { end(err) }()
+	return t.Presenter.ValidateIntegrity(ctx)
+}
+
+func (t traced) Repair(ctx context.Context, opts RepairOptions) (v RepairReport, err error) {
+	ctx, end := t.o.Operation(ctx, "Repair")
+	defer func() { end(err) }()
+	return t.Presenter.Repair(ctx, opts)
+}
+
+func (t traced) GetStatistics(ctx context.Context) (v repo.Statistics, err error) {
+	ctx, end := t.o.Operation(ctx, "GetStatistics")
+	defer func() { end(err) }()
+	return t.Presenter.GetStatistics(ctx)
+}
+
+func (t traced) GetTableStatistics(ctx context.Context, table string) (v []repo.ColumnStatistics, err error) {
+	ctx, end := t.o.Operation(ctx, "GetTableStatistics")
+	defer func() { end(err) }()
+	return t.Presenter.GetTableStatistics(ctx, table)
+}
+
+func (t traced) AnalyzeQuery(ctx context.Context, query string, args ...any) (v repo.QueryAnalysis, err error) {
+	ctx, end := t.o.Operation(ctx, "AnalyzeQuery")
+	defer func() { end(err) }()
+	return t.Presenter.AnalyzeQuery(ctx, query, args...)
+}
+
+func (t traced) AnalyzeCalls(ctx context.Context, f func(ctx context.Context) error) (v []repo.QueryAnalysis, err error) {
+	ctx, end := t.o.Operation(ctx, "AnalyzeCalls")
+	defer func() { end(err) }()
+	return t.Presenter.AnalyzeCalls(ctx, f)
+}
+
+func (t traced) Optimize(ctx context.Context, opts OptimizeOptions) (v OptimizeReport, err error) {
+	ctx, end := t.o.Operation(ctx, "Optimize")
+	defer func() { end(err) }()
+	return t.Presenter.Optimize(ctx, opts)
 }

@@ -180,7 +180,7 @@ func readersAndWriters(b *bench) {
 			return err
 		},
 		func(i int) error { _, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: "chunk title"}); return err },
-		func(i int) error { _, err := b.db.Stats(b.ctx); return err },
+		func(i int) error { _, err := b.db.GetStatistics(b.ctx); return err },
 		func(i int) error {
 			_, err := b.db.OpenBase(b.ctx, models.KnowledgeBase{ID: "shared", Dimensions: 3})
 			return err
@@ -217,9 +217,9 @@ func readersAndWriters(b *bench) {
 	}
 	wg.Wait()
 	wantNil(b.t, "jobs", errors.Join(errs...))
-	st, err := b.db.Stats(b.ctx)
+	st, err := b.db.GetStatistics(b.ctx)
 	wantNil(b.t, "stats", err)
-	deepEqual(b.t, "rows", st.Tables, map[string]int64{
+	deepEqual(b.t, "rows", st.Rows(), map[string]int64{
 		"conversations": rounds, "messages": 0, "message_attachments": 0,
 		"knowledge_bases": 4, "knowledge_files": 1 + 2*rounds, "knowledge_chunks": rounds + 1, "knowledge_vectors": rounds + 1,
 	})

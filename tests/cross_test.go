@@ -247,8 +247,8 @@ var knowledgeSteps = map[string]func(t *rapid.T) step{
 		return step{base + string(status), func(ctx context.Context, db *talkbase.DB) (any, error) {
 			fs, err := db.QueryFiles(ctx, repo.FileQuery{BaseID: base, Status: status})
 			ks, kerr := db.QueryChunks(ctx, repo.ChunkQuery{BaseID: base, Status: status})
-			st, serr := db.Stats(ctx)
-			return []any{fs, ks, st.Tables}, errors.Join(err, kerr, serr)
+			st, serr := db.GetStatistics(ctx)
+			return []any{fs, ks, st.Rows()}, errors.Join(err, kerr, serr)
 		}}
 	},
 	"delete chunks": func(t *rapid.T) step {
@@ -356,4 +356,7 @@ func TestPostgresAgreesWithSQLite(t *testing.T) {
 			}
 		}
 	})
+	for _, db := range dbs {
+		wantSound(t, db)
+	}
 }

@@ -279,11 +279,13 @@ func killCycle(t *testing.T, rng *rand.Rand, k *kills, dir, dsn, schema string, 
 	if v, err := db.VerifyImport(ctx, run.ID, migration.VerifyOptions{}); err != nil || !v.OK {
 		t.Errorf("verification after resuming: got %+v (%v), want ok", v, err)
 	}
+	wantSound(t, db)
 	task.Rollback = run.ID
 	for ; run.State != models.ImportRolledBack; run = lastRun(t, db) {
 		killOnce(t, rng, k, task, &moments, migration.PhaseRollback)
 	}
 	wantSame(t, "digests after the rollback", digestsOf(t, db), before)
+	wantSound(t, db)
 	if t.Failed() {
 		t.Logf("killed at: %v", moments)
 	}

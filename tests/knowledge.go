@@ -322,9 +322,9 @@ func destroy(b *bench) {
 	n, err := b.db.DestroyKnowledge(b.ctx)
 	wantNil(b.t, "destroy", err)
 	equal(b.t, "bases destroyed", n, 2)
-	st, err := b.db.Stats(b.ctx)
+	st, err := b.db.GetStatistics(b.ctx)
 	wantNil(b.t, "stats", err)
-	deepEqual(b.t, "rows left", st.Tables, map[string]int64{
+	deepEqual(b.t, "rows left", st.Rows(), map[string]int64{
 		"conversations": 1, "messages": 0, "message_attachments": 0,
 		"knowledge_bases": 0, "knowledge_files": 0, "knowledge_chunks": 0, "knowledge_vectors": 0,
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/talkbase/talkbase"
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/migration/duckdb"
+	"github.com/talkbase/talkbase/repo"
 )
 
 // legacyFolder is where the files are that DeepChat itself wrote.
@@ -86,6 +87,7 @@ func testLegacyFiles(t *testing.T, dir string, place func(t *testing.T) *talkbas
 			}
 			t.Logf("%d rows: %+v", read, countsOf(r))
 			full := digestsOf(t, db)
+			wantSound(t, db)
 			again, err := db.Import(t.Context(), opts)
 			if err != nil {
 				t.Fatalf("import again: got error %v, want none", err)
@@ -105,9 +107,26 @@ func testLegacyFiles(t *testing.T, dir string, place func(t *testing.T) *talkbas
 				}
 			}
 			wantSame(t, "digests after the rollback", digestsOf(t, db), empty)
+			wantSound(t, db)
 		})
 	}
 	wantSame(t, "the legacy files", snapshot(t, dir), before)
+}
+
+// wantSound checks that the database's integrity holds: what is found are warnings and notes.
+func wantSound(t *testing.T, db *talkbase.DB) {
+	t.Helper()
+	r, err := db.ValidateIntegrity(t.Context())
+	if err != nil {
+		t.Fatalf("validate integrity: got error %v, want none", err)
+	}
+	for _, f := range r.Findings {
+		if f.Severity == repo.SeverityError {
+			t.Errorf("integrity: got %+v, want no error", f)
+		} else {
+			t.Logf("%s %s in %s.%s: %d, such as %v", f.Severity, f.Code, f.Table, f.Column, f.Count, f.Examples)
+		}
+	}
 }
 
 // Where the files are missing, this is skipped as a whole, and no test of an engine by itself.

@@ -607,6 +607,9 @@ func compareWithModel(t *testing.T, dbs ...*talkbase.DB) {
 			r.searchBases(t)
 		}
 	})
+	for _, db := range dbs {
+		wantSound(t, db)
+	}
 }
 
 func TestSQLiteSearchAgreesWithAModel(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
+	"github.com/talkbase/talkbase/services"
 )
 
 func noVectorsCases() []testCase {
@@ -65,9 +66,15 @@ func WithoutVectors(t *testing.T, db *talkbase.DB) {
 	deepEqual(t, "found", b.searched("words"), []string{"m"})
 	_, err = db.RebuildTextIndex(ctx)
 	wantNil(t, "rebuild", err)
-	st, err := db.Stats(ctx)
+	st, err := db.GetStatistics(ctx)
 	wantNil(t, "stats", err)
-	equal(t, "messages", st.Tables["messages"], 1)
+	equal(t, "messages", st.Rows()["messages"], 1)
+	b.sound("without vectors")
+	r, err := db.Repair(ctx, services.RepairOptions{NoBackup: true})
+	wantNil(t, "repair", err)
+	equal(t, "actions", len(r.Actions), 0)
+	_, err = db.Optimize(ctx, services.OptimizeOptions{})
+	wantNil(t, "optimize", err)
 	validate := func(when string) {
 		t.Helper()
 		v, err := db.ValidateSchema(ctx)

@@ -100,6 +100,7 @@ func testRandomImports(t *testing.T, db *talkbase.DB) {
 			}
 		}
 	})
+	wantSound(t, db)
 }
 
 func TestSQLiteRandomImports(t *testing.T) {

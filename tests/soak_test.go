@@ -460,7 +460,7 @@ func (s *soaker) administer(ctx context.Context) error {
 		db.SlowQueries(5)
 		return nil
 	default:
-		return ignore(db.Stats(ctx))
+		return ignore(db.GetStatistics(ctx))
 	}
 }
 

@@ -37,6 +37,8 @@ const (
 	Large         Category = "Large"
 	Import        Category = "Import"
 	Budget        Category = "Budget"
+	Health        Category = "Health"
+	Explain       Category = "Explain"
 )
 
 // Suite says how to run the conformance suite on an engine.
@@ -91,6 +93,8 @@ func groups() []group {
 		{Large, largeCases()},
 		{Import, importCases()},
 		{Budget, budgetCases()},
+		{Health, healthCases()},
+		{Explain, explainCases()},
 	}
 }
 

@@ -185,7 +185,7 @@ func handles(b *bench) {
 	wantTxError(b, "write after commit", b.create(tx.Context(), "late"), repo.ErrTxDone)
 	_, err = b.db.GetConversation(tx.Context(), "kept")
 	wantTxError(b, "read after commit", err, repo.ErrTxDone)
-	_, err = b.db.Stats(tx.Context())
+	_, err = b.db.GetStatistics(tx.Context())
 	wantTxError(b, "snapshot after commit", err, repo.ErrTxDone)
 	wantTxError(b, "nested after commit", b.db.WithTransaction(tx.Context(), func(context.Context, *repo.Tx) error {
 		b.t.Error("nested after commit: got a call, want none")
@@ -299,7 +299,7 @@ func everyWrite(b *bench) {
 	b.vectors("kb-file", []string{"v"}, map[string][]float32{"v": {1, 2}})
 	_, err := b.db.AddAttachment(b.ctx, models.MessageAttachment{AttachmentID: "a", MessageID: "m"})
 	wantNil(b.t, "attach", err)
-	before, err := b.db.Stats(b.ctx)
+	before, err := b.db.GetStatistics(b.ctx)
 	wantNil(b.t, "stats", err)
 	only := func(_ any, err error) error { return err }
 	err = b.db.WithTransaction(b.ctx, func(ctx context.Context, _ *repo.Tx) error {
@@ -329,9 +329,9 @@ func everyWrite(b *bench) {
 		return errUndo
 	})
 	equal(b.t, "error", err, errUndo)
-	after, err := b.db.Stats(b.ctx)
+	after, err := b.db.GetStatistics(b.ctx)
 	wantNil(b.t, "stats", err)
-	deepEqual(b.t, "rows", after.Tables, before.Tables)
+	deepEqual(b.t, "rows", after.Rows(), before.Rows())
 	equal(b.t, "content", b.getMessage("m").Content, "words")
 	deepEqual(b.t, "found", b.searched("words"), []string{"m"})
 	deepEqual(b.t, "changes found", b.searched("changed"), []string{})

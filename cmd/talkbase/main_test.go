@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,7 +97,7 @@ func params(dir string, setup func(*testscript.Env) error) testscript.Params {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code": code, "json": jsonIs, "chat": writeChat, "knowledge": writeKnowledge, "sample": unpackSample, "bytes": writeBytes, "embedder": embedServer,
+			"code": code, "json": jsonIs, "chat": writeChat, "knowledge": writeKnowledge, "sample": unpackSample, "bytes": writeBytes, "embedder": embedServer, "sql": runSQL,
 		},
 	}
 }
@@ -224,6 +225,15 @@ func writeKnowledge(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o700))
 	_, err := k.Write(context.Background(), path)
 	ts.Check(err)
+}
+
+// runSQL runs a statement on an SQLite file past talkbase, as another program might: sql FILE STATEMENT.
+func runSQL(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = db.Exec(args[1])
+	ts.Check(err)
+	ts.Check(db.Close())
 }
 
 // unpackSample writes the user-data folder of the demo: sample FOLDER.

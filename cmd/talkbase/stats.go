@@ -2,79 +2,153 @@ package main
 
 import (
 	"context"
-	"errors"
-	"maps"
-	"slices"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/talkbase/talkbase"
+	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/repo"
 )
 
 // statsAnswer is what stats prints with --json.
 type statsAnswer struct {
-	repo.Stats
+	repo.Statistics
 	// Vectors says whether knowledge bases work here.
 	Vectors bool `json:"vectors"`
-	// Bases are the knowledge bases.
-	Bases []baseAnswer `json:"knowledge_bases"`
-}
-
-// baseAnswer is a knowledge base without its settings.
-type baseAnswer struct {
-	ID             string `json:"id"`
-	Name           string `json:"name"`
-	Dimensions     int64  `json:"dimensions"`
-	Metric         string `json:"metric"`
-	EmbeddingModel string `json:"embedding_model"`
 }
 
 func (a *app) statsCommand() *cobra.Command {
-	return a.work(&cobra.Command{
-		Use: "stats", Short: "Say what the database holds", Args: noArgs,
+	var indexes, queries bool
+	cmd := a.work(&cobra.Command{
+		Use: "stats", Short: "Say what the database holds, how large it is and how it grows",
+		Long: `stats counts the rows of every table, and those of the last day, week and 30 days, and measures tables,
+indexes and knowledge bases. Its cost grows with the size of the database. With --json it prints all of
+it. --queries needs Postgres' extension pg_stat_statements; queries are shown without their values.`,
+		Args: noArgs,
 	}, func(cmd *cobra.Command, _ []string) error {
 		return a.withDB(cmd, func(ctx context.Context, db *talkbase.DB) error {
-			st, err := db.Stats(ctx)
+			st, err := db.GetStatistics(ctx)
 			if err != nil {
 				return err
 			}
 			unsupported := db.VectorsSupported()
-			out := statsAnswer{Stats: st, Vectors: unsupported == nil, Bases: []baseAnswer{}}
-			bases, err := db.ListBases(ctx)
-			if err != nil && !errors.Is(err, repo.ErrUnsupported) {
-				return err
-			}
-			for _, b := range bases {
-				out.Bases = append(out.Bases, baseAnswer{b.ID, b.Name, b.Dimensions, string(b.Metric), b.EmbeddingModel})
-			}
-			return a.answer(out, func(w *page) { w.stats(a.shown(), out, unsupported) })
+			st.Indexes, st.Bases, st.Queries = list(st.Indexes), list(st.Bases), list(st.Queries)
+			return a.answer(statsAnswer{st, unsupported == nil}, func(w *page) {
+				w.stats(a.shown(), st, unsupported)
+				if indexes {
+					w.indexSizes(st.Indexes)
+				}
+				if queries {
+					w.shapes(st)
+				}
+			})
 		})
 	})
+	cmd.Flags().BoolVar(&indexes, "indexes", false, "show every index, too")
+	cmd.Flags().BoolVar(&queries, "queries", false, "show the queries that took most of the time, too")
+	return cmd
 }
 
-func (p *page) stats(name string, st statsAnswer, unsupported error) {
-	p.line("%s: %s, schema version %d", name, st.Engine, st.SchemaVersion)
+func (p *page) stats(name string, st repo.Statistics, unsupported error) {
+	p.line("%s: %s %s, schema version %d, %s", name, st.Engine, st.EngineVersion, st.SchemaVersion, bytesOf(st.Bytes))
+	if st.FreeBytes > 0 {
+		p.line("%s of it hold nothing.", bytesOf(st.FreeBytes))
+	}
+	if st.CacheHitRate != nil {
+		p.line("%.1f %% of all reads were answered from memory.", 100**st.CacheHitRate)
+	}
 	if unsupported != nil {
 		p.line("No knowledge bases: %s", oneLine(unsupported.Error()))
 	}
 	p.line("")
 	rows := make([][]string, 0, len(st.Tables))
-	for _, t := range slices.Sorted(maps.Keys(st.Tables)) {
-		rows = append(rows, []string{number(st.Tables[t]), t})
+	for _, name := range engine.Tables() {
+		t, ok := st.Tables[name]
+		if !ok {
+			continue
+		}
+		var g repo.Growth
+		if t.Growth != nil {
+			g = *t.Growth
+		}
+		rows = append(rows, []string{number(t.Rows), number(g.Day), number(g.Week), number(g.Month), maybe(t.DeadRows), bytesOf(t.Bytes), bytesOf(t.IndexBytes), name})
 	}
-	p.table([]column{{name: "Rows", right: true}, {name: "Table"}}, rows)
+	p.table([]column{
+		{name: "Rows", right: true},
+		{name: "Day", right: true},
+		{name: "Week", right: true},
+		{name: "Month", right: true},
+		{name: "Dead", right: true},
+		{name: "Size", right: true},
+		{name: "Indexes", right: true},
+		{name: "Table"},
+	}, rows)
 	if len(st.Bases) == 0 {
 		return
 	}
 	p.line("")
 	rows = rows[:0]
 	for _, b := range st.Bases {
-		rows = append(rows, []string{b.ID, number(b.Dimensions), b.Metric, b.EmbeddingModel, b.Name})
+		index := b.Index
+		if index == "" {
+			index = "none"
+		}
+		rows = append(rows, []string{b.ID, number(b.Dimensions), string(b.Metric), number(b.Files), number(b.Chunks), number(b.Vectors), index, b.EmbeddingModel, b.Name})
 	}
-	p.table([]column{{name: "Knowledge base"}, {name: "Dimensions", right: true}, {name: "Metric"}, {name: "Model"}, {name: "Name"}}, rows)
+	p.table([]column{
+		{name: "Knowledge base"},
+		{name: "Dimensions", right: true},
+		{name: "Metric"},
+		{name: "Files", right: true},
+		{name: "Chunks", right: true},
+		{name: "Vectors", right: true},
+		{name: "Index"},
+		{name: "Model"},
+		{name: "Name"},
+	}, rows)
+}
+
+func (p *page) indexSizes(all []repo.IndexStatistics) {
+	p.line("")
+	rows := make([][]string, len(all))
+	for i, x := range all {
+		name := x.Index
+		if !x.Valid {
+			name += " (not valid)"
+		}
+		rows[i] = []string{bytesOf(x.Bytes), maybe(x.Scans), x.Kind, x.Table, name}
+	}
+	p.table([]column{{name: "Size", right: true}, {name: "Used", right: true}, {name: "Kind"}, {name: "Table"}, {name: "Index"}}, rows)
+}
+
+func (p *page) shapes(st repo.Statistics) {
+	p.line("")
+	if len(st.Queries) == 0 {
+		p.line("No queries: %s", oneLine(st.NoQueries))
+		return
+	}
+	rows := make([][]string, len(st.Queries))
+	for i, q := range st.Queries {
+		rows[i] = []string{ms(q.TotalMS), number(q.Calls), ms(q.MeanMS), ms(q.MaxMS), number(q.Rows), q.Query}
+	}
+	p.table([]column{
+		{name: "Total ms", right: true}, {name: "Calls", right: true}, {name: "Mean", right: true}, {name: "Most", right: true}, {name: "Rows", right: true}, {name: "Query"},
+	}, rows)
 }
 
 // number writes a count with separators.
 func number(n int64) string { return humanize.Comma(n) }
+
+// maybe writes a count that may not be known.
+func maybe(n *int64) string {
+	if n == nil {
+		return "-"
+	}
+	return number(*n)
+}
+
+func bytesOf(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
+
+// ms writes milliseconds.
+func ms(v float64) string { return humanize.FtoaWithDigits(v, 2) }

@@ -152,6 +152,8 @@ type Engine interface {
 	State(ctx context.Context) (State, error)
 	// DropAll drops everything talkbase created.
 	DropAll(ctx context.Context) error
+	// Health tells of the engine's state.
+	Health
 	// Close closes what the engine opened.
 	Close() error
 }

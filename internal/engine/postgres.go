@@ -555,6 +555,15 @@ func pgCode(err error) string {
 	return ""
 }
 
+// pgMessage is the server's own line, without what it says of values.
+func pgMessage(err error) string {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		return pe.Message
+	}
+	return err.Error()
+}
+
 // classifyPostgres maps SQLSTATE (Postgres documentation, appendix A) to the sentinels.
 func classifyPostgres(err error) error {
 	if err == nil || Code(err) != "DATABASE" {

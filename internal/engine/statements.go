@@ -186,6 +186,8 @@ func sqlTx(pool any) (*sql.Tx, bool) {
 		return p, p != nil
 	case *preparedTx:
 		return p.Tx, true
+	case *recorder:
+		return sqlTx(p.ConnPool)
 	case *gorm.PreparedStmtTX:
 		return sqlTx(p.Tx)
 	}

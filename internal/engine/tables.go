@@ -19,6 +19,9 @@ var ourTables = []string{
 // Tables returns the names of the schema's tables that hold a host's rows, parents before children.
 func Tables() []string { return slices.Clone(ourTables[:7]) }
 
+// termsTables are the tables of the text index.
+var termsTables = []string{"conversation_terms", "message_terms", "chunk_terms"}
+
 func isOurTable(name string) bool { return slices.Contains(ourTables, name) }
 
 // dropOrder is children first, the version last.
