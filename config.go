@@ -46,6 +46,7 @@ type Config struct {
 	Vector      VectorConfig
 	Performance PerformanceConfig
 	Logging     LoggingConfig
+	Backup      BackupConfig
 
 	// Logger is the host's; Logging is then only about the level. It never receives the values of
 	// queries.
@@ -121,6 +122,7 @@ type resolved struct {
 	defaults repo.BaseDefaults
 	index    string
 	migrate  bool
+	backup   BackupConfig
 	closeLog io.Closer
 }
 
@@ -161,6 +163,9 @@ func (c Config) resolve() (r resolved, err error) {
 		return r, engine.Invalidf("MaxConns and BusyTimeout cannot be negative")
 	}
 	if err := c.resolveVectors(&r); err != nil {
+		return r, err
+	}
+	if r.backup, err = c.Backup.resolve(); err != nil {
 		return r, err
 	}
 	o.Given = map[string]string{}

@@ -46,6 +46,7 @@ type Result struct {
 	Transactor    services.Transactor
 	Schema        migration.SchemaManager
 	Migrator      migration.Migrator
+	Backups       migration.Backups
 }
 
 func newModule(p Params) (Result, error) {
@@ -66,6 +67,6 @@ func newModule(p Params) (Result, error) {
 	})
 	return Result{
 		DB: db, Presenter: db, Conversations: db, Messages: db, Attachments: db, Knowledge: db,
-		Search: db, Embeddings: db, Transactor: db, Schema: db, Migrator: db,
+		Search: db, Embeddings: db, Transactor: db, Schema: db, Migrator: db, Backups: db,
 	}, nil
 }

@@ -19,6 +19,8 @@ type Bulk struct {
 	s *Store
 	// noText leaves the text index to IndexText.
 	noText bool
+	// asGiven keeps integer keys and leaves judging the rows to the database.
+	asGiven bool
 }
 
 // NewBulk returns the bulk loader of s.
@@ -37,6 +39,9 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 	rows := make([]T, len(in))
 	copy(rows, in)
 	for i := range rows {
+		if b.asGiven {
+			break
+		}
 		if err := t.check(&rows[i]); err != nil {
 			return wrap(op, err)
 		}
@@ -44,12 +49,14 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 	if b.noText {
 		t.terms = ""
 	}
+	t.hasID = b.asGiven
 	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return t.write(ctx, b.s, db, rows) })
 }
 
 // loadSpec says how the rows of one table are loaded.
 type loadSpec[T any] struct {
 	table, key string // key is the integer key, "" when there is none
+	hasID      bool   // the rows have theirs
 	columns    []string
 	check      func(*T) error
 	setID      func(*T, int64)
@@ -61,6 +68,9 @@ type loadSpec[T any] struct {
 func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T) error {
 	columns := t.columns
 	if t.key != "" {
+		columns = append([]string{t.key}, columns...)
+	}
+	if t.key != "" && !t.hasID {
 		ids, err := s.eng().ReserveIDs(ctx, db, t.table, t.key, len(rows))
 		if err != nil {
 			return err
@@ -68,7 +78,6 @@ func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T)
 		for i := range rows {
 			t.setID(&rows[i], ids[i])
 		}
-		columns = append([]string{t.key}, columns...)
 	}
 	values := make([][]any, len(rows))
 	for i := range rows {

@@ -12,7 +12,7 @@ import (
 )
 
 // WithoutText returns a loader that leaves the text index alone. IndexText makes it up.
-func (b *Bulk) WithoutText() *Bulk { return &Bulk{s: b.s, noText: true} }
+func (b *Bulk) WithoutText() *Bulk { return &Bulk{s: b.s, noText: true, asGiven: b.asGiven} }
 
 // replace overwrites rows that exist, found by the first of their columns, exactly as given.
 func replace[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T) error {

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -255,7 +256,13 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	})
 }
 
-const rebuildBatch = 500
+// What indexText deals with at once: rows, and bytes of their text.
+const (
+	rebuildBatch = 500
+	rebuildBytes = 4 << 20
+)
+
+var errEnough = errors.New("enough rows")
 
 func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
 	var after int64
@@ -282,8 +289,16 @@ func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string,
 		id   int64
 		text string
 	}
-	rows, err := engine.Collect(ctx, db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, query, after, rebuildBatch)
-	if err != nil || len(rows) == 0 {
+	var rows []row
+	size := 0
+	err = engine.Each(ctx, db, func(s engine.Scanner, v *row) error { return s.Scan(&v.id, &v.text) }, func(v *row) error {
+		rows = append(rows, *v)
+		if size += len(v.text); size >= rebuildBytes {
+			return errEnough
+		}
+		return nil
+	}, query, after, rebuildBatch)
+	if err != nil && !errors.Is(err, errEnough) || len(rows) == 0 {
 		return after, 0, err
 	}
 	docs := make([]engine.TermDoc, len(rows))

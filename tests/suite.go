@@ -36,6 +36,7 @@ const (
 	NoVectors     Category = "NoVectors"
 	Large         Category = "Large"
 	Import        Category = "Import"
+	Backup        Category = "Backup"
 )
 
 // Suite says how to run the conformance suite on an engine.
@@ -54,6 +55,8 @@ type bench struct {
 	db  *talkbase.DB
 	// legacy are the legacy files of this run of the suite.
 	legacy *legacySets
+	// another opens one more fresh database.
+	another func(configure func(*talkbase.Config)) *talkbase.DB
 }
 
 type testCase struct {
@@ -89,6 +92,7 @@ func groups() []group {
 		{NoVectors, noVectorsCases()},
 		{Large, largeCases()},
 		{Import, importCases()},
+		{Backup, backupCases()},
 	}
 }
 
@@ -109,7 +113,10 @@ func Run(t *testing.T, s Suite) {
 			for _, c := range g.cases {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
-					c.run(&bench{t: t, ctx: t.Context(), db: s.Open(t, c.configure), legacy: legacy})
+					c.run(&bench{
+						t: t, ctx: t.Context(), db: s.Open(t, c.configure), legacy: legacy,
+						another: func(configure func(*talkbase.Config)) *talkbase.DB { return s.Open(t, configure) },
+					})
 				})
 			}
 		})

@@ -127,6 +127,12 @@ type Engine interface {
 	State(ctx context.Context) (State, error)
 	// DropAll drops everything talkbase created.
 	DropAll(ctx context.Context) error
+	// HasTable reports whether a table of the schema is there, as db sees it.
+	HasTable(ctx context.Context, db *gorm.DB, table string) (bool, error)
+	// LockTables keeps others from writing to tables until tx ends; they can be read.
+	LockTables(ctx context.Context, tx *gorm.DB, tables []string) error
+	// AdvanceIDs lets a table's integer key go on behind rows that were inserted with keys of their own.
+	AdvanceIDs(ctx context.Context, tx *gorm.DB, table, key string) error
 	// Close closes what the engine opened.
 	Close() error
 }

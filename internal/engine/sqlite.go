@@ -27,8 +27,8 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
-// sqliteHeader is how every SQLite file begins.
-const sqliteHeader = "SQLite format 3\x00"
+// SQLiteHeader is how every SQLite file begins.
+const SQLiteHeader = "SQLite format 3\x00"
 
 // takeWriter makes a deferred transaction a writing one: it changes no row and needs the lock.
 // A host's own pool may begin its transactions deferred, and a deferred transaction that reads
@@ -162,12 +162,12 @@ func prepareFile(path string) error {
 	if st, err := f.Stat(); err == nil && st.IsDir() {
 		return Invalidf("%s is a folder: name a file in it", path)
 	}
-	head := make([]byte, len(sqliteHeader))
+	head := make([]byte, len(SQLiteHeader))
 	n, err := io.ReadFull(f, head)
 	if n == 0 && errors.Is(err, io.EOF) {
 		return nil // an empty file is an empty database
 	}
-	if err != nil || string(head) != sqliteHeader {
+	if err != nil || string(head) != SQLiteHeader {
 		return fmt.Errorf("%s: %w: its header is not SQLite's; it may be encrypted or something else, and is left as it is", path, ErrNotDatabase)
 	}
 	return nil
@@ -590,19 +590,31 @@ func (e *sqliteEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, err
 	return err == nil, classifySQLite(err)
 }
 
-func (e *sqliteEngine) Snapshot(ctx context.Context, path string) error {
+// Snapshot has a connection of its own: the writers' own would keep them waiting, and the readers' may
+// not write at all. A host's pool it shares: its driver may be another, and the locks of two libraries
+// on one file in one process undo each other.
+func (e *sqliteEngine) Snapshot(ctx context.Context, path string) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return generic(err)
 	}
-	if err := f.Close(); err != nil {
-		return generic(err)
+	defer func() {
+		if err = errors.Join(err, generic(f.Close())); err != nil {
+			_ = os.Remove(path)
+		}
+	}()
+	from := e.writeSQL
+	if e.owned {
+		from, err = sql.Open("sqlite", sqliteURI(e.path, "mode=ro", []string{"busy_timeout(5000)"}))
+		if err != nil {
+			return classifySQLite(err)
+		}
+		defer func() { err = errors.Join(err, classifySQLite(from.Close())) }()
 	}
-	if _, err := e.writeSQL.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
-		_ = os.Remove(path)
-		return classifySQLite(err)
+	if _, err := from.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
+		return withEnd(ctx, classifySQLite(err))
 	}
-	return nil
+	return generic(f.Sync())
 }
 
 func (e *sqliteEngine) State(ctx context.Context) (State, error) {
