@@ -81,8 +81,8 @@ func (db *DB) Restore(ctx context.Context, path string, opts migration.RestoreOp
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	head := make([]byte, len(engine.SQLiteHeader))
-	if n, _ := io.ReadFull(f, head); string(head[:n]) == engine.SQLiteHeader {
+	head := make([]byte, 16)
+	if n, _ := io.ReadFull(f, head); engine.BeginsSQLite(head[:n]) {
 		return db.restoreSnapshot(ctx, path, opts)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {

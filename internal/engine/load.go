@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"strings"
 
@@ -52,3 +53,6 @@ func (e *postgresEngine) AdvanceIDs(ctx context.Context, tx *gorm.DB, table, key
 	_, err := Exec(ctx, tx, "SELECT setval(pg_get_serial_sequence(?, ?), (SELECT max("+key+") FROM "+table+")) WHERE EXISTS (SELECT 1 FROM "+table+")", table, key)
 	return err
 }
+
+// BeginsSQLite reports whether a file that begins with head is an SQLite database.
+func BeginsSQLite(head []byte) bool { return bytes.HasPrefix(head, []byte(sqliteHeader)) }

@@ -27,8 +27,8 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
-// SQLiteHeader is how every SQLite file begins.
-const SQLiteHeader = "SQLite format 3\x00"
+// sqliteHeader is how every SQLite file begins.
+const sqliteHeader = "SQLite format 3\x00"
 
 // takeWriter makes a deferred transaction a writing one: it changes no row and needs the lock.
 // A host's own pool may begin its transactions deferred, and a deferred transaction that reads
@@ -162,12 +162,12 @@ func prepareFile(path string) error {
 	if st, err := f.Stat(); err == nil && st.IsDir() {
 		return Invalidf("%s is a folder: name a file in it", path)
 	}
-	head := make([]byte, len(SQLiteHeader))
+	head := make([]byte, len(sqliteHeader))
 	n, err := io.ReadFull(f, head)
 	if n == 0 && errors.Is(err, io.EOF) {
 		return nil // an empty file is an empty database
 	}
-	if err != nil || string(head) != SQLiteHeader {
+	if err != nil || string(head) != sqliteHeader {
 		return fmt.Errorf("%s: %w: its header is not SQLite's; it may be encrypted or something else, and is left as it is", path, ErrNotDatabase)
 	}
 	return nil
