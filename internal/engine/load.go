@@ -56,3 +56,11 @@ func (e *postgresEngine) AdvanceIDs(ctx context.Context, tx *gorm.DB, table, key
 
 // BeginsSQLite reports whether a file that begins with head is an SQLite database.
 func BeginsSQLite(head []byte) bool { return bytes.HasPrefix(head, []byte(sqliteHeader)) }
+
+// Classify makes an error of a pool that SQL returned wrap the sentinels, as those of all other calls do.
+func Classify(err error) error {
+	if pgCode(err) != "" {
+		return classifyPostgres(err)
+	}
+	return classifySQLite(err)
+}
