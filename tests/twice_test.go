@@ -194,4 +194,3 @@ func TestSQLiteLocksStay(t *testing.T) {
 		})
 	}
 }
-

@@ -148,7 +148,7 @@ func Foreign(table string) error {
 	return fmt.Errorf("%w: it has a table %s that talkbase did not create: if this is DeepChat's chat.db, import it into another file with talkbase import; else use another file, or on Postgres another schema", ErrForeignSchema, table)
 }
 
-var errTruncated = fmt.Errorf("%w: it ends in its first page", ErrCorrupt)
+var errTruncated = fmt.Errorf("%w: its end is missing", ErrCorrupt)
 
 // lookInto reads the names of a file's tables without touching it or its folder, and without its log.
 func lookInto(ctx context.Context, path string) (State, error) {
@@ -166,12 +166,25 @@ func lookInto(ctx context.Context, path string) (State, error) {
 	if err := s.collect(rows); err != nil {
 		return s, err
 	}
-	// Of a file that ends in its first page, SQLite makes an empty database.
-	var pages int64
-	if err := db.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages); err == nil && pages == 0 {
-		return s, errTruncated
+	var pages, size int64
+	if err := db.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &size); err != nil {
+		return s, err
 	}
-	return s, nil
+	return s, refuseTruncated(path, pages*size)
+}
+
+// refuseTruncated refuses a file that ends before its last page does, which SQLite takes for zeros. With a
+// log beside it, the file may be about to grow.
+func refuseTruncated(path string, want int64) error {
+	for range 2 { // another process may just have written the log into the file
+		if wal, err := os.Stat(path + "-wal"); err == nil && wal.Size() > walHead {
+			return nil
+		}
+		if info, err := os.Stat(path); err != nil || info.Size() >= want && want > 0 {
+			return nil //nolint:nilerr // opening it says why
+		}
+	}
+	return errTruncated
 }
 
 // lookIntoCopy is lookInto for a file that has a log beside it. The file holds no tables, so the
