@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz kill cover ci
+.PHONY: help demo test lint fmt bench fuzz kill crash cover ci
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -32,6 +32,11 @@ KILLS ?= 2000
 kill: ## kill importing processes KILLS times on each engine, and import 100 random legacy sets
 	TALKBASE_KILLS=$(KILLS) TALKBASE_RANDOM_SETS=100 scripts/postgres run -- \
 		go test ./tests -count=1 -timeout 4h -run 'KilledImports|RandomImports' -v -rapid.checks=100
+
+CRASHES ?= 5000
+crash: ## kill writing processes CRASHES times, and a Postgres server under load
+	scripts/postgres install
+	TALKBASE_CRASHES=$(CRASHES) go test ./tests -count=1 -timeout 8h -run 'Crashes$$' -v
 
 cover: ## write the coverage of all tests to cover.html
 	scripts/postgres run -- go test -coverpkg=./... -coverprofile=cover.out ./...
