@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/talkbase/talkbase/internal/engine"
+	"github.com/talkbase/talkbase/internal/sqlitefile"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -35,6 +37,8 @@ type dumpColumn[T any] struct {
 	text func(row *T) string
 	// value is what a reject file holds.
 	value func(row *T) any
+	// set takes a value of whatever type as well as it can be read.
+	set func(row *T, v any, n *notes) error
 }
 
 func textColumn[T any, S ~string](name string, at func(*T) *S) dumpColumn[T] {
@@ -51,6 +55,10 @@ func textColumn[T any, S ~string](name string, at func(*T) *S) dumpColumn[T] {
 		},
 		text:  func(row *T) string { return string(*at(row)) },
 		value: func(row *T) any { return string(*at(row)) },
+		set: func(row *T, v any, n *notes) error {
+			*at(row) = S(n.text(v))
+			return nil
+		},
 	}
 }
 
@@ -67,10 +75,22 @@ func bytesColumn[T any, B ~[]byte](name, kind string, at func(*T) *B) dumpColumn
 			return err
 		},
 		value: func(row *T) any { return []byte(*at(row)) },
+		set: func(row *T, v any, _ *notes) error {
+			b, ok := v.([]byte)
+			if !ok {
+				return fmt.Errorf("%s is no BLOB", name)
+			}
+			*at(row) = b
+			return nil
+		},
 	}
 	if kind == kindJSON {
 		c.text = func(row *T) string { return string(*at(row)) }
 		c.value = func(row *T) any { return string(*at(row)) }
+		c.set = func(row *T, v any, n *notes) error {
+			*at(row) = B(n.object(v))
+			return nil
+		}
 	}
 	return c
 }
@@ -84,6 +104,10 @@ func integerColumn[T any](name string, at func(*T) *int64) dumpColumn[T] {
 			return err
 		},
 		value: func(row *T) any { return *at(row) },
+		set: func(row *T, v any, n *notes) error {
+			*at(row) = n.int(v, 0)
+			return nil
+		},
 	}
 }
 
@@ -109,6 +133,10 @@ func flagColumn[T any](name string, at func(*T) *models.Flag) dumpColumn[T] {
 				return int64(1)
 			}
 			return int64(0)
+		},
+		set: func(row *T, v any, n *notes) error {
+			*at(row) = models.Flag(n.flag(v))
+			return nil
 		},
 	}
 }
@@ -137,6 +165,13 @@ func vectorColumn[T any](name string, at func(*T) *models.Vector) dumpColumn[T] 
 			return nil
 		},
 		value: func(row *T) any { return []float32(*at(row)) },
+		set: func(row *T, v any, _ *notes) error {
+			b, ok := v.([]byte)
+			if !ok || len(b) == 0 || len(b)%4 != 0 {
+				return fmt.Errorf("%s is no vector", name)
+			}
+			return at(row).Scan(b)
+		},
 	}
 }
 
@@ -170,6 +205,12 @@ type dumpTable[T any] struct {
 	key func(row *T) string
 	// number sets the integer key, which the digest leaves out; nil where there is none.
 	number func(row *T) *int64
+	// stored are the columns of the table in the order in which SQLite stores them, where they are not
+	// those of columns.
+	stored []string
+	// likely reports whether the values of a row are of the kind that this table holds, where their types
+	// alone do not tell.
+	likely func(row *T) bool
 }
 
 // anyTable is a dumpTable of whatever rows.
@@ -185,6 +226,10 @@ type anyTable interface {
 	copy(ctx context.Context, v *repo.View, l *loader) error
 	// digest is that of the rows of v.
 	digest(ctx context.Context, v *repo.View) (Digest, error)
+	// fits reports whether a row of an SQLite file may be of this table.
+	fits(row sqlitefile.Row) bool
+	// salvage stores what can be read of a damaged SQLite file.
+	salvage(ctx context.Context, s *salvager) error
 }
 
 func (t *dumpTable[T]) table() string { return t.name }
@@ -355,6 +400,7 @@ var dumpConversations = dumpTable[models.Conversation]{
 	canonical: (*models.Conversation).AppendCanonical,
 	key:       func(c *models.Conversation) string { return c.ConvID },
 	number:    func(c *models.Conversation) *int64 { return &c.ID },
+	stored:    []string{"id", "conv_id", "title", "created_at", "updated_at", "is_pinned", "is_new", "settings", "message_count"},
 	columns: []dumpColumn[models.Conversation]{
 		integerColumn("id", func(c *models.Conversation) *int64 { return &c.ID }),
 		textColumn("conv_id", func(c *models.Conversation) *string { return &c.ConvID }),
@@ -372,6 +418,7 @@ var dumpMessages = dumpTable[models.Message]{
 	canonical: (*models.Message).AppendCanonical,
 	key:       func(m *models.Message) string { return m.MsgID },
 	number:    func(m *models.Message) *int64 { return &m.ID },
+	likely:    func(m *models.Message) bool { return m.Role.Valid() && m.Status.Valid() },
 	columns: []dumpColumn[models.Message]{
 		integerColumn("id", func(m *models.Message) *int64 { return &m.ID }),
 		textColumn("msg_id", func(m *models.Message) *string { return &m.MsgID }),
@@ -408,6 +455,7 @@ var dumpBases = dumpTable[models.KnowledgeBase]{
 	name: tableBases, rows: (*repo.View).Bases, load: (*repo.Bulk).LoadBases,
 	canonical: (*models.KnowledgeBase).AppendCanonical,
 	key:       func(k *models.KnowledgeBase) string { return k.ID },
+	likely:    func(k *models.KnowledgeBase) bool { return k.Metric.Valid() },
 	columns: []dumpColumn[models.KnowledgeBase]{
 		textColumn("id", func(k *models.KnowledgeBase) *string { return &k.ID }),
 		textColumn("name", func(k *models.KnowledgeBase) *string { return &k.Name }),
@@ -423,6 +471,7 @@ var dumpFiles = dumpTable[models.KnowledgeFile]{
 	name: tableFiles, rows: (*repo.View).Files, load: (*repo.Bulk).LoadFiles,
 	canonical: (*models.KnowledgeFile).AppendCanonical,
 	key:       func(f *models.KnowledgeFile) string { return f.ID },
+	likely:    func(f *models.KnowledgeFile) bool { return f.Status.Valid() },
 	columns: []dumpColumn[models.KnowledgeFile]{
 		textColumn("id", func(f *models.KnowledgeFile) *string { return &f.ID }),
 		textColumn("base_id", func(f *models.KnowledgeFile) *string { return &f.BaseID }),
@@ -440,6 +489,7 @@ var dumpChunks = dumpTable[models.KnowledgeChunk]{
 	canonical: (*models.KnowledgeChunk).AppendCanonical,
 	key:       func(c *models.KnowledgeChunk) string { return c.ID },
 	number:    func(c *models.KnowledgeChunk) *int64 { return &c.Seq },
+	likely:    func(c *models.KnowledgeChunk) bool { return c.Status.Valid() },
 	columns: []dumpColumn[models.KnowledgeChunk]{
 		integerColumn("seq", func(c *models.KnowledgeChunk) *int64 { return &c.Seq }),
 		textColumn("id", func(c *models.KnowledgeChunk) *string { return &c.ID }),
@@ -456,6 +506,7 @@ var dumpVectors = dumpTable[models.KnowledgeVector]{
 	name: tableVectors, rows: (*repo.View).Vectors, load: (*repo.Bulk).LoadVectors,
 	canonical: (*models.KnowledgeVector).AppendCanonical,
 	key:       func(v *models.KnowledgeVector) string { return v.ID },
+	stored:    []string{"seq", "id", "base_id", "file_id", "chunk_id", "embedding", "created_at"},
 	columns: []dumpColumn[models.KnowledgeVector]{
 		textColumn("id", func(v *models.KnowledgeVector) *string { return &v.ID }),
 		textColumn("base_id", func(v *models.KnowledgeVector) *string { return &v.BaseID }),

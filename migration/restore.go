@@ -179,6 +179,10 @@ type loader struct {
 	read map[string]Digest
 	// end is the length of the reject file.
 	end int64
+	// onReject is told of each rejected row; it may be nil.
+	onReject func(Reject)
+	// copies says that a row may come twice.
+	copies bool
 }
 
 func newLoader(b *repo.Bulk, phase Phase, opts RestoreOptions, totals map[string]int64) (*loader, error) {
@@ -292,14 +296,19 @@ func (l *loader) same(want map[string]Digest) error {
 
 // refused is told of a row that the database refused.
 func (l *loader) refused(r Reject, cause error) error {
-	if l.rejects == nil {
+	if l.rejects == nil && l.onReject == nil {
 		return fmt.Errorf("%s %q: %w: name a reject file to go on without such rows", r.Table, r.ID, cause)
 	}
-	end, err := l.rejects.write(l.end, "", []Reject{r})
-	if err != nil {
-		return err
+	if l.rejects != nil {
+		end, err := l.rejects.write(l.end, "", []Reject{r})
+		if err != nil {
+			return err
+		}
+		l.end = end
 	}
-	l.end = end
+	if l.onReject != nil {
+		l.onReject(r)
+	}
 	if l.report.Rejected[r.Table]++; l.report.Rejected[r.Table] <= maxFindings {
 		r.Columns, r.Values = nil, nil
 		l.report.Rejects = append(l.report.Rejects, r)
@@ -363,6 +372,9 @@ func (b *loadBatch[T]) store(ctx context.Context, rows []T, hashes []rowHash) er
 	case !b.l.b.Refused(err) || ctx.Err() != nil:
 		return err
 	case len(rows) == 1:
+		if copied, cerr := b.copied(ctx, &rows[0], err); cerr != nil || copied {
+			return cerr
+		}
 		return b.l.refused(b.reject(&rows[0], err), err)
 	}
 	half := len(rows) / 2
@@ -370,6 +382,17 @@ func (b *loadBatch[T]) store(ctx context.Context, rows []T, hashes []rowHash) er
 		return err
 	}
 	return b.store(ctx, rows[half:], hashes[half:])
+}
+
+// copied reports whether a row was refused because it is there already, as it is.
+func (b *loadBatch[T]) copied(ctx context.Context, row *T, cause error) (bool, error) {
+	access, ok := rowsOf[b.t.name]
+	if !b.l.copies || !ok || !errors.Is(cause, repo.ErrConflict) {
+		return false, nil
+	}
+	key := b.t.key(row)
+	there, err := access.read(ctx, b.l.b, []string{key})
+	return err == nil && there[key].full == b.t.hash(row, &b.buf), err
 }
 
 func (b *loadBatch[T]) reject(row *T, cause error) Reject {

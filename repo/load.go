@@ -127,12 +127,28 @@ func (b *Bulk) LoadChunks(ctx context.Context, rows []models.KnowledgeChunk) err
 	return load(ctx, b, "load chunks", loadChunks, rows)
 }
 
-// LoadVectors stores vectors as they are given, and gives them codes where the engine has them.
+// LoadVectors stores vectors as they are given, and gives them codes where the engine has them. One whose
+// id is known is ErrConflict.
 func (b *Bulk) LoadVectors(ctx context.Context, rows []models.KnowledgeVector) error {
 	if err := b.s.eng().Vectors(); err != nil {
 		return wrap("load vectors", err)
 	}
-	return b.s.write(ctx, "load vectors", func(ctx context.Context, db *gorm.DB) error {
+	const op = "load vectors"
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+		there, err := b.Existing(ctx, "knowledge_vectors", ids)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if there[id] {
+				return named(ErrConflict, "vector", id)
+			}
+			there[id] = true
+		}
 		return b.s.eng().UpsertVectors(ctx, db, rows)
 	})
 }
@@ -174,3 +190,17 @@ func (b *Bulk) LoadImportEdits(ctx context.Context, rows []models.ImportEdit) er
 
 // VectorsSupported is Store.VectorsSupported.
 func (b *Bulk) VectorsSupported() error { return b.s.VectorsSupported() }
+
+// Existing returns which of the keys of a table's rows exist.
+func (b *Bulk) Existing(ctx context.Context, table string, keys []string) (map[string]bool, error) {
+	out := make(map[string]bool, len(keys))
+	if len(keys) == 0 || table == "knowledge_vectors" && b.s.eng().Vectors() != nil {
+		return out, nil
+	}
+	key := keysOf[table].key
+	found, err := byKey(ctx, b, table, key, key, engine.Value[string], func(id *string) string { return *id }, keys)
+	for id := range found {
+		out[id] = true
+	}
+	return out, err
+}

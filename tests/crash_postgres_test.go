@@ -37,6 +37,7 @@ type cluster struct {
 	port   int
 	owner  *syscall.Credential
 	server *exec.Cmd
+	gone   chan struct{} // closed when the server has ended
 }
 
 // serverPrograms finds the newest installed server, as scripts/postgres does.
@@ -145,6 +146,7 @@ func (c *cluster) start() {
 			"-c", "unix_socket_directories=", "-c", "dynamic_shared_memory_type=mmap", "-c", "shared_buffers=16MB")
 		c.server.Stdout, c.server.Stderr = log, log
 		gone, started := make(chan struct{}), make(chan error)
+		c.gone = gone
 		go func() {
 			defer close(gone)
 			runtime.LockOSThread() // the server ends with the thread that began it
@@ -177,7 +179,10 @@ func (c *cluster) start() {
 }
 
 // kill kills the server; its processes end when they see that.
-func (c *cluster) kill() { _ = c.server.Process.Signal(syscall.SIGKILL) }
+func (c *cluster) kill() {
+	_ = c.server.Process.Signal(syscall.SIGKILL)
+	<-c.gone
+}
 
 // What became of a write.
 const (

@@ -112,7 +112,7 @@ database, an SQLite file or Postgres, and takes over the files of older DeepChat
 	root.Version = buildVersion()
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(
-		a.demoCommand(), a.importCommand(), a.importsCommand(), a.verifyCommand(), a.rollbackCommand(), a.backupCommand(), a.restoreCommand(), a.copyCommand(), a.conversationsCommand(), a.messagesCommand(), a.searchCommand(),
+		a.demoCommand(), a.importCommand(), a.importsCommand(), a.verifyCommand(), a.rollbackCommand(), a.backupCommand(), a.restoreCommand(), a.copyCommand(), a.salvageCommand(), a.conversationsCommand(), a.messagesCommand(), a.searchCommand(),
 		a.statsCommand(), a.schemaCommand(), a.indexesCommand(), a.reindexCommand(), a.resetCommand(), a.versionCommand(),
 	)
 	return root

@@ -156,7 +156,7 @@ var hints = []struct {
 	{migration.ErrBackupDamaged, "talkbase backup --check FILE tells whether another backup is whole"},
 	{migration.ErrNotDump, "name a file that talkbase backup wrote"},
 	{repo.ErrNotDatabase, "name another file with --db; a DeepChat chat.db or knowledge file is taken over with talkbase import"},
-	{repo.ErrCorrupt, "restore the file from a backup"},
+	{repo.ErrCorrupt, "restore a backup into a new file with talkbase restore, or rescue what can be read with talkbase salvage FILE OUT"},
 	{repo.ErrUnavailable, "check that the server runs and that --db has the right host, user and database"},
 	{repo.ErrBusy, "another program is writing to the database: try again when it is done"},
 	{repo.ErrDiskFull, "make room on the disk, then run the command again"},
