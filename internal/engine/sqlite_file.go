@@ -261,7 +261,7 @@ func copyFile(to, from string) error {
 // sqliteTables lists the tables of a file, SQLite's own left out.
 const sqliteTables = `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`
 
-// probe reads a row of every table of ours and of every index. It takes less than a millisecond and
+// probe reads a row of every table of ours and of every index. It takes about a millisecond and
 // finds the damage that would make a whole table unreadable; looking for more is the health check's.
 func probe(ctx context.Context, db *sql.DB) error {
 	rows, err := db.QueryContext(ctx, "SELECT type, name, tbl_name FROM sqlite_master WHERE type IN ('table', 'index') AND rootpage > 0")
