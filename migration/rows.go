@@ -18,7 +18,7 @@ type storedRow struct {
 
 // tableRows is how the rows of one table of the target are read and put back.
 type tableRows struct {
-	read    func(ctx context.Context, t Target, keys []string) (map[string]storedRow, error)
+	read func(ctx context.Context, t Target, keys []string) (map[string]storedRow, error)
 	// restore puts rows in their JSON form back, those whose ids are there.
 	restore func(ctx context.Context, t Target, rows []byte, there map[string]storedRow) error
 	// keys are the ids of rows in their JSON form.

@@ -57,7 +57,7 @@ func newCluster(t *testing.T) *cluster {
 	var out []byte
 	var err error
 	for _, parent := range []string{os.TempDir(), "/tmp"} {
-		if c.dir, err = os.MkdirTemp(parent, "talkbase-pg-"); err != nil {
+		if c.dir, err = os.MkdirTemp(parent, "talkbase-pg-"); err != nil { //nolint:usetesting // the server's user must be able to use it
 			continue
 		}
 		dir := c.dir
@@ -181,11 +181,11 @@ func (w *writers) run(ctx context.Context, me int) {
 			return
 		}
 		w.mu.Lock()
-		switch code := repo.ErrorCode(err); {
-		case err == nil:
+		code := repo.ErrorCode(err)
+		if err == nil {
 			w.outcome[id] = writeDone
 			w.done[me].Add(1)
-		default:
+		} else {
 			w.outcome[id] = writeUnknown
 			var de *repo.DatabaseError
 			var te *repo.TransactionError

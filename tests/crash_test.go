@@ -120,7 +120,7 @@ func crashStep(round, n int, s crashState) (after crashState, run func(ctx conte
 			chunks[i] = models.KnowledgeChunk{ID: id, FileID: name, ChunkIndex: int64(i), Content: word(round, n), Status: models.TaskProcessed}
 			vectors[i] = models.KnowledgeVector{ID: id, FileID: name, ChunkID: id, Embedding: crashVector(rng)}
 			after.Chunks[id] = name + " " + chunks[i].Content
-			after.Vectors[id] = models.Vector(vectors[i].Embedding).Text()
+			after.Vectors[id] = vectors[i].Embedding.Text()
 		}
 		return after, func(ctx context.Context, db *talkbase.DB) error {
 			return db.WithTransaction(ctx, func(ctx context.Context, _ *repo.Tx) error {

@@ -176,7 +176,7 @@ func (v *victim) read(t *testing.T, path string) {
 // memoryDir is a folder in memory, where there is one: thousands of databases are made in it.
 func memoryDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "talkbase-")
+	dir, err := os.MkdirTemp("/dev/shm", "talkbase-") //nolint:usetesting // it is to be in memory
 	if err != nil {
 		return t.TempDir()
 	}
@@ -226,7 +226,7 @@ func (v *victim) name(t *testing.T, path string) {
 // no database may be empty.
 func (v *victim) try(t *testing.T, what string, main, wal []byte) outcome {
 	t.Helper()
-	dir, err := os.MkdirTemp(v.dir, "try-")
+	dir, err := os.MkdirTemp(v.dir, "try-") //nolint:usetesting // in memory, and removed at once
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func rowsOf(t *testing.T, db *talkbase.DB) map[string]map[string]string {
 // salvaged writes a file, salvages it, and checks that what came of it is sound.
 func (v *victim) salvaged(t *testing.T, what string, main, wal []byte) (*salvage, error) {
 	t.Helper()
-	dir, err := os.MkdirTemp(v.dir, "salvage-")
+	dir, err := os.MkdirTemp(v.dir, "salvage-") //nolint:usetesting // in memory, and removed at once
 	if err != nil {
 		t.Fatal(err)
 	}
