@@ -77,7 +77,11 @@ func randomCorpus() (docs, queries []string) {
 	for _, s := range samples {
 		queries = append(queries, s, `"`+s+`"`)
 	}
-	for range 2000 {
+	many := 2000
+	if testing.Short() {
+		many = 300
+	}
+	for range many {
 		queries = append(queries, randomQuery(r))
 	}
 	return docs, queries
