@@ -519,7 +519,7 @@ type warner interface{ Warnings() []string }
 // record stores the run with its sources; fresh has what an empty target allows put off.
 func (i *importer) record(ctx context.Context, fresh bool) error {
 	if fresh && !i.opts.DryRun {
-		dropped, err := i.target.DropForLoad(ctx)
+		dropped, err := i.target.DropForLoad(ctx, true)
 		if err != nil {
 			return err
 		}
