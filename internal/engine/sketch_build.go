@@ -150,7 +150,7 @@ func (b *builder) sample(ctx context.Context, db *gorm.DB, rows int64, n int) ([
 	e := newEncoder(b.set)
 	out := make([]float32, 0, len(found)*len(e.rot))
 	for _, r := range found {
-		if e.rotate(r.blob) == coded {
+		if e.rotate(r) == coded {
 			out = append(out, e.rot...)
 		}
 	}
@@ -178,7 +178,7 @@ func (b *builder) encode(ctx context.Context, db *gorm.DB) error {
 			e, f := newEncoder(set), set.lists.Finder()
 			for i := from; i < to; i++ {
 				list[i] = -1
-				switch e.rotate(rows[i].blob) {
+				switch e.rotate(rows[i]) {
 				case coded:
 					list[i] = 0
 					if set.lists.Len() > 0 {

@@ -35,12 +35,13 @@ const tiny = 1e-30
 // for a vector that no estimate can be made of: one with NaN or infinity, or too long or too short for
 // float32.
 func (b *Block) Append(seq int64, r []float32) bool {
-	var norm2, sum float64
-	for _, x := range r {
-		f := float64(x)
-		norm2 += f * f
-		sum += math.Abs(f)
+	var n0, n1, s0, s1 float64
+	for v := r; len(v) >= 2; v = v[2:] {
+		a, b := float64(v[0]), float64(v[1])
+		n0, n1 = n0+a*a, n1+b*b
+		s0, s1 = s0+math.Abs(a), s1+math.Abs(b)
 	}
+	norm2, sum := n0+n1, s0+s1
 	if !(norm2 < math.MaxFloat32/16) || norm2 != 0 && norm2 < tiny { // NaN too
 		return false
 	}
