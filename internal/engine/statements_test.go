@@ -211,23 +211,12 @@ func TestInsertRowsSplits(t *testing.T) {
 // TestStatementsOfSeveral has transactions begin while others meet statements for the first time.
 func TestStatementsOfSeveral(t *testing.T) {
 	e := openTest(t)
-	var all sync.WaitGroup
-	for i := range 4 {
-		all.Go(func() {
-			for j := range 10 {
-				tx, err := e.BeginRead(t.Context())
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if _, err := One(t.Context(), tx.DB, Value[int64], fmt.Sprintf("SELECT count(*) + %d FROM n", 100*i+j)); err != nil {
-					t.Error(err)
-				}
-				if err := tx.Rollback(); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+	for i := range 20 {
+		c := newStatements(e.SQL())
+		var all sync.WaitGroup
+		all.Go(func() { c.prepare(t.Context()) })
+		all.Go(func() { c.get(fmt.Sprint("SELECT ", i)) })
+		all.Wait()
+		c.close()
 	}
-	all.Wait()
 }
