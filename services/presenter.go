@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"iter"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -80,6 +81,8 @@ type KnowledgeStore interface {
 	UpsertVectors(ctx context.Context, vectors []models.KnowledgeVector) (int64, error)
 	DeleteVectorsByFile(ctx context.Context, fileID string) (int64, error)
 	SimilarityQuery(ctx context.Context, q repo.SimilarityQuery) ([]repo.SimilarChunk, error)
+	SimilarityQueryAll(ctx context.Context, qs []repo.SimilarityQuery, limit int) ([]repo.SimilarChunk, error)
+	MeasureRecall(ctx context.Context, q repo.RecallQuery) (repo.RecallReport, error)
 
 	PauseRunningTasks(ctx context.Context) (repo.Tasks, error)
 	ResumePausedTasks(ctx context.Context) (repo.Tasks, error)
@@ -136,14 +139,16 @@ type presenter struct {
 	*search
 	*store
 
-	embedder embedding.Embedder
+	embedders []embedding.Embedder
 }
 
-// NewPresenter returns the presenter of a store. The embedder may be nil.
-func NewPresenter(s *repo.Store, e embedding.Embedder) Presenter {
+// NewPresenter returns the presenter of a store. Of several embedders each is for the bases of its model;
+// one that is nil is none.
+func NewPresenter(s *repo.Store, es ...embedding.Embedder) Presenter {
 	p := &presenter{
 		repo.NewConversations(s), repo.NewMessages(s), repo.NewAttachments(s),
-		repo.NewKnowledge(s), repo.NewSearch(s), s, e,
+		repo.NewKnowledge(s), repo.NewSearch(s), s,
+		slices.DeleteFunc(slices.Clone(es), func(e embedding.Embedder) bool { return e == nil }),
 	}
 	if o := s.Observer(); o.Tracing() {
 		return traced{p, o}

@@ -368,3 +368,21 @@ func (t traced) Stats(ctx context.Context) (v repo.Stats, err error) {
 	defer func() { end(err) }()
 	return t.Presenter.Stats(ctx)
 }
+
+func (t traced) SimilarityQueryAll(ctx context.Context, qs []repo.SimilarityQuery, limit int) (v []repo.SimilarChunk, err error) {
+	ctx, end := t.o.Operation(ctx, "SimilarityQueryAll")
+	defer func() { end(err) }()
+	return t.Presenter.SimilarityQueryAll(ctx, qs, limit)
+}
+
+func (t traced) MeasureRecall(ctx context.Context, q repo.RecallQuery) (v repo.RecallReport, err error) {
+	ctx, end := t.o.Operation(ctx, "MeasureRecall")
+	defer func() { end(err) }()
+	return t.Presenter.MeasureRecall(ctx, q)
+}
+
+func (t traced) SearchSimilarAll(ctx context.Context, text string, qs []repo.SimilarityQuery, limit int) (v []repo.SimilarChunk, err error) {
+	ctx, end := t.o.Operation(ctx, "SearchSimilarAll")
+	defer func() { end(err) }()
+	return t.Presenter.SearchSimilarAll(ctx, text, qs, limit)
+}

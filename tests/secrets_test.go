@@ -242,7 +242,7 @@ func (s secretive) knowledge(ctx context.Context) error {
 	_, err2 := db.UpsertVectors(ctx, vectors)
 	_, err3 := db.UpsertVectors(ctx, vectors[:10])
 	_, err4 := db.CreateOptimalIndexes(ctx)
-	q := repo.SimilarityQuery{BaseID: secretBase, Vector: vectors[7].Embedding, Threshold: new(0.5), FileStatus: []models.TaskStatus{models.TaskProcessed}}
+	q := repo.SimilarityQuery{BaseID: secretBase, Vector: vectors[7].Embedding, Threshold: new(0.5), Files: repo.FileFilter{Status: []models.TaskStatus{models.TaskProcessed}}}
 	_, err5 := db.SimilarityQuery(ctx, q)
 	_, err6 := db.SearchHybrid(ctx, repo.HybridQuery{Text: secretQuery, BaseID: secretBase})
 	_, err7 := db.SearchSimilar(ctx, secretQuery, repo.SimilarityQuery{BaseID: secretBase})
