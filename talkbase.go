@@ -108,8 +108,8 @@ func (db *DB) Ready(ctx context.Context) error {
 // Bulk returns the loader that an import writes through.
 func (db *DB) Bulk() *repo.Bulk { return repo.NewBulk(db.store) }
 
-// WithEmbedder returns the calls that make vectors of texts with another embedder than Config's, for
+// WithEmbedder returns the calls that make vectors of texts with other embedders than Config's, for
 // knowledge bases of different models in one database.
-func (db *DB) WithEmbedder(e embedding.Embedder) services.Embeddings {
-	return services.NewPresenter(db.store, db.schema, e)
+func (db *DB) WithEmbedder(es ...embedding.Embedder) services.Embeddings {
+	return services.NewPresenter(db.store, db.schema, es...)
 }

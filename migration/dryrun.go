@@ -33,7 +33,7 @@ func newDryTarget(ctx context.Context, real Target, dir string) (Target, func() 
 	}
 	late := &engine.Late{}
 	late.Set(e)
-	if err := NewSchema(late, "hnsw", log).Prepare(ctx, false); err != nil {
+	if err := NewSchema(late, "", log).Prepare(ctx, false); err != nil {
 		return nil, nil, errors.Join(err, e.Close())
 	}
 	scratch := repo.NewBulk(repo.NewStore(late, repo.BaseDefaults{})).WithoutText()

@@ -65,7 +65,7 @@ type Schema struct {
 var _ SchemaManager = (*Schema)(nil)
 
 // NewSchema returns the schema manager of an engine. IndexKind is the vector index that
-// CreateOptimalIndexes builds on Postgres: hnsw or ivfflat.
+// CreateOptimalIndexes builds on Postgres: hnsw or ivfflat, or by the number of vectors when "".
 func NewSchema(e *engine.Late, indexKind string, log *slog.Logger) *Schema {
 	return &Schema{late: e, indexKind: indexKind, log: log}
 }
@@ -388,8 +388,10 @@ type IndexReport struct {
 
 // CreateOptimalIndexes creates the indexes that speed up timelines, lists and, on Postgres,
 // similarity queries, and restores those of the schema that are missing. On Postgres it builds them
-// concurrently, so that writers go on. The text index is part of the schema. It stops at the first
-// error; calling it again goes on from there.
+// concurrently, so that writers go on; an index of vectors whose building was cut off, that is of another
+// kind than is configured, or that its base has outgrown is made anew while the old one answers. What an index
+// of vectors needs to find 99 of 100 of the nearest is measured, and kept with it. The text index is part of
+// the schema. It stops at the first error; calling it again goes on from there.
 func (s *Schema) CreateOptimalIndexes(ctx context.Context) (IndexReport, error) {
 	const op = "create optimal indexes"
 	r := IndexReport{Created: []string{}, Present: []string{}}

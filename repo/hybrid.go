@@ -33,6 +33,9 @@ type HybridQuery struct {
 	Vector []float32
 	// BaseID is the knowledge base to search, models.DefaultBase when empty.
 	BaseID string
+	// Also are more bases to search, each with its vector: of the words of all bases one list is made, and
+	// of their vectors one by similarity, as SimilarityQueryAll does.
+	Also []BaseVector
 	// Limit is how many to return, 10 when 0, at most 1,000.
 	Limit int
 	// TextWeight and VectorWeight say how much each list counts: 1 each when both are 0. A list whose
@@ -45,8 +48,17 @@ type HybridQuery struct {
 	Candidates int
 	// Threshold keeps what is less similar out of the list by vectors, as SimilarityQuery's.
 	Threshold *float64
-	// FileStatus limits the answer to files in these states; empty is every state.
-	FileStatus []models.TaskStatus
+	// Files limits the answer to chunks of some files.
+	Files FileFilter
+	// Exact compares every vector, as SimilarityQuery's.
+	Exact bool
+}
+
+// BaseVector is what is compared with the vectors of one more base of a HybridQuery; on a database with
+// an embedder a nil Vector is made of its Text.
+type BaseVector struct {
+	BaseID string
+	Vector []float32
 }
 
 // Component is a hit's place in one of the lists that were fused.
@@ -77,7 +89,7 @@ type HybridHit struct {
 	Vector *Component `json:"vector,omitempty"`
 }
 
-// SearchHybrid returns the processed chunks of a base that q finds by words, by vectors or both, fused
+// SearchHybrid returns the processed chunks of the bases that q finds by words, by vectors or both, fused
 // by reciprocal rank: best first, ties by chunk id. A chunk with several vectors counts with its
 // nearest. The errors are those of SearchText and SimilarityQuery; a query that has neither words nor a
 // vector, or whose weights are not finite and positive, is ErrInvalid.
@@ -105,10 +117,18 @@ func (q *HybridQuery) fill() (err error) {
 			return engine.Invalidf("weights and RankConstant: use finite numbers that are not negative")
 		}
 	}
-	if q.BaseID == "" {
-		q.BaseID = models.DefaultBase
+	return checkText(field{"text", q.Text})
+}
+
+// bases are all that are searched.
+func (q *HybridQuery) bases() []BaseVector {
+	all := append([]BaseVector{{q.BaseID, q.Vector}}, q.Also...)
+	for i := range all {
+		if all[i].BaseID == "" {
+			all[i].BaseID = models.DefaultBase
+		}
 	}
-	return checkText(field{"text", q.Text}, field{"base id", q.BaseID})
+	return all
 }
 
 func (r *Search) hybrid(ctx context.Context, q HybridQuery) ([]HybridHit, error) {
@@ -120,16 +140,33 @@ func (r *Search) hybrid(ctx context.Context, q HybridQuery) ([]HybridHit, error)
 		return nil, err
 	}
 	words = words.Any()
-	byWords, byVector := q.TextWeight > 0 && !words.IsZero(), q.VectorWeight > 0 && q.Vector != nil
-	if !byWords && !byVector {
+	files, err := q.Files.check()
+	if err != nil {
+		return nil, err
+	}
+	byWords := q.TextWeight > 0 && !words.IsZero()
+	var ids []string
+	var near []SimilarityQuery
+	for _, b := range q.bases() {
+		if err := checkText(field{"base id", b.BaseID}); err != nil {
+			return nil, err
+		}
+		ids = append(ids, b.BaseID)
+		if q.VectorWeight > 0 && b.Vector != nil {
+			near = append(near, SimilarityQuery{BaseID: b.BaseID, Vector: b.Vector, Threshold: q.Threshold, Files: q.Files, Exact: q.Exact})
+		}
+	}
+	if !byWords && len(near) == 0 {
 		return nil, engine.Invalidf("nothing to search for: give a text with words, or a vector, with a weight that is not 0")
 	}
-	if _, err := NewKnowledge(r.s).GetBase(ctx, q.BaseID); err != nil {
-		return nil, err
+	for _, id := range ids {
+		if _, err := NewKnowledge(r.s).GetBase(ctx, id); err != nil {
+			return nil, err
+		}
 	}
 	f := fusion{constant: q.RankConstant, hits: map[string]*HybridHit{}}
 	if byWords {
-		rows, err := r.find(ctx, HitChunk, words, TextQuery{BaseID: q.BaseID, FileStatus: q.FileStatus, Processed: true}, q.Candidates)
+		rows, err := r.find(ctx, HitChunk, words, checkedTextQuery{TextQuery{BaseIDs: ids, Processed: true}, files}, q.Candidates)
 		if err != nil {
 			return nil, err
 		}
@@ -137,21 +174,17 @@ func (r *Search) hybrid(ctx context.Context, q HybridQuery) ([]HybridHit, error)
 			f.add(h.ID, q.TextWeight, Component{i + 1, h.Score}, func(hit *HybridHit) **Component { return &hit.Text })
 		}
 	}
-	if byVector {
-		near, err := NewKnowledge(r.s).similar(ctx, SimilarityQuery{
-			BaseID: q.BaseID, Vector: q.Vector, Limit: q.Candidates, Threshold: q.Threshold, FileStatus: q.FileStatus,
-		})
-		if err != nil {
-			return nil, err
+	similar, err := NewKnowledge(r.s).similarAll(ctx, near, q.Candidates)
+	if err != nil {
+		return nil, err
+	}
+	rank := 0
+	for _, c := range similar {
+		if h := f.hits[c.ChunkID]; h != nil && h.Vector != nil {
+			continue // a farther vector of the same chunk
 		}
-		rank := 0
-		for _, c := range near {
-			if h := f.hits[c.ChunkID]; h != nil && h.Vector != nil {
-				continue // a farther vector of the same chunk
-			}
-			rank++
-			f.add(c.ChunkID, q.VectorWeight, Component{rank, c.Similarity}, func(hit *HybridHit) **Component { return &hit.Vector })
-		}
+		rank++
+		f.add(c.ChunkID, q.VectorWeight, Component{rank, c.Similarity}, func(hit *HybridHit) **Component { return &hit.Vector })
 	}
 	return r.describe(ctx, f.best(q.Limit), words)
 }

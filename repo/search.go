@@ -47,10 +47,10 @@ type TextQuery struct {
 	ConversationID string
 	// Role limits messages to one role.
 	Role models.Role
-	// BaseID limits the search to the chunks of one knowledge base.
-	BaseID string
-	// FileStatus limits the search to chunks of files in these states; empty is every state.
-	FileStatus []models.TaskStatus
+	// BaseIDs limits the search to the chunks of some knowledge bases.
+	BaseIDs []string
+	// Files limits the search to chunks of some files.
+	Files FileFilter
 	// Processed limits the search to chunks that are processed, which are those a similarity query finds.
 	Processed bool
 	// CreatedFrom and CreatedBefore limit the search to what was created at or after the one and before
@@ -139,18 +139,18 @@ func (r *Search) search(ctx context.Context, q TextQuery) ([]TextHit, error) {
 	if q.Role != "" && !q.Role.Valid() {
 		return nil, engine.Invalidf("role %.40q: use user, assistant, system or function", string(q.Role))
 	}
-	for _, s := range q.FileStatus {
-		if err := checkTask(s); err != nil {
-			return nil, err
-		}
+	files, err := q.Files.check()
+	if err != nil {
+		return nil, err
 	}
-	kinds, err := r.kinds(q)
+	checked := checkedTextQuery{q, files}
+	kinds, err := r.kinds(checked)
 	if err != nil {
 		return nil, err
 	}
 	var out []TextHit
 	for _, kind := range kinds {
-		hits, err := r.searchKind(ctx, kind, parsed, q, limit)
+		hits, err := r.searchKind(ctx, kind, parsed, checked, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +159,13 @@ func (r *Search) search(ctx context.Context, q TextQuery) ([]TextHit, error) {
 	return out, nil
 }
 
-func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
+// checkedTextQuery is a query with its filter as the engines take it.
+type checkedTextQuery struct {
+	TextQuery
+	files engine.FileFilter
+}
+
+func (r *Search) kinds(q checkedTextQuery) ([]HitKind, error) {
 	all := []HitKind{HitConversation, HitMessage, HitChunk}
 	only := func(k HitKind) {
 		all = slices.DeleteFunc(all, func(have HitKind) bool { return have != k })
@@ -167,7 +173,7 @@ func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
 	if q.ConversationID != "" || q.Role != "" {
 		only(HitMessage)
 	}
-	if q.BaseID != "" || len(q.FileStatus) > 0 || q.Processed {
+	if !q.files.IsZero() || len(q.BaseIDs) > 0 || q.Processed {
 		only(HitChunk)
 	}
 	if len(q.In) == 0 {
@@ -181,7 +187,7 @@ func (r *Search) kinds(q TextQuery) ([]HitKind, error) {
 	return slices.DeleteFunc(all, func(k HitKind) bool { return !slices.Contains(q.In, k) }), nil
 }
 
-func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]TextHit, error) {
+func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query, q checkedTextQuery, limit int) ([]TextHit, error) {
 	rows, err := r.find(ctx, kind, parsed, q, limit)
 	if err != nil {
 		return nil, err
@@ -200,7 +206,7 @@ func (r *Search) searchKind(ctx context.Context, kind HitKind, parsed text.Query
 }
 
 // find returns the hits of one kind, best first, without snippets.
-func (r *Search) find(ctx context.Context, kind HitKind, parsed text.Query, q TextQuery, limit int) ([]hitRow, error) {
+func (r *Search) find(ctx context.Context, kind HitKind, parsed text.Query, q checkedTextQuery, limit int) ([]hitRow, error) {
 	db, err := r.s.reader(ctx)
 	if err != nil {
 		return nil, err
@@ -208,22 +214,28 @@ func (r *Search) find(ctx context.Context, kind HitKind, parsed text.Query, q Te
 	h := hitSQL[kind]
 	m := r.s.eng().MatchTerms(h.terms, parsed)
 	w := where{conds: []string{m.Where}, args: slices.Concat(m.RankArgs, m.Args)}
-	q.limitTo(&w, h.created)
+	r.limitTo(&w, q, h.created)
 	sql := "SELECT " + h.columns + ", " + m.Rank + " AS score FROM " + h.terms + " t " + h.key + " = t." + m.Key + " " + h.join +
 		w.sql() + " ORDER BY score, 1" + w.limit(limit)
 	return engine.Collect(ctx, db, scanHit(kind), sql, w.args...)
 }
 
 // limitTo adds q's filters. Those of other kinds of hits are not set here.
-func (q TextQuery) limitTo(w *where, created string) {
+func (r *Search) limitTo(w *where, q checkedTextQuery, created string) {
 	w.eq("m.conversation_id", q.ConversationID)
 	w.eq("m.role", string(q.Role))
-	w.eq("f.base_id", q.BaseID)
-	if len(q.FileStatus) > 0 {
-		w.conds = append(w.conds, "f.status IN (?"+strings.Repeat(",?", len(q.FileStatus)-1)+")")
-		for _, s := range q.FileStatus {
-			w.args = append(w.args, string(s))
+	if len(q.BaseIDs) > 0 {
+		w.conds = append(w.conds, "f.base_id IN (?"+strings.Repeat(",?", len(q.BaseIDs)-1)+")")
+		for _, id := range q.BaseIDs {
+			w.args = append(w.args, id)
 		}
+	}
+	filter := r.s.eng().FilterFiles(q.files, func(v any) string {
+		w.args = append(w.args, v)
+		return "?"
+	})
+	if filter != "" {
+		w.conds = append(w.conds, strings.TrimPrefix(filter, " AND "))
 	}
 	if q.Processed {
 		w.eq("k.status", string(models.TaskProcessed))

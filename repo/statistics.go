@@ -84,6 +84,9 @@ type BaseStatistics struct {
 	// Index is the kind of the index of its vectors: hnsw, ivfflat, sketches; "" for none, where
 	// similarity queries compare every vector.
 	Index string `json:"index"`
+	// Recall is what MeasureRecall finds of the base. GetStatistics leaves it nil: measuring reads every
+	// vector once for each of its queries.
+	Recall *RecallReport `json:"recall,omitempty"`
 }
 
 // Rows returns the number of rows by table.

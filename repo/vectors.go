@@ -1,9 +1,11 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -152,13 +154,16 @@ type SimilarityQuery struct {
 	Vector []float32
 	// Limit is how many to return, 10 when 0, at most 1,000.
 	Limit int
-	// Threshold drops what is less similar. Similarity is 1-distance for cosine, 1/(1+distance) for l2,
-	// the inner product for ip.
+	// Threshold drops what is less similar, by more than the 1e-6 that the engines may differ by.
+	// Similarity is 1-distance for cosine, 1/(1+distance) for l2, the inner product for ip.
 	Threshold *float64
 	// Metric compares by another metric than the base's own, without the help of an index.
 	Metric models.Metric
-	// FileStatus limits the answer to files in these states; empty is every state.
-	FileStatus []models.TaskStatus
+	// Files limits the answer to chunks of some files.
+	Files FileFilter
+	// Exact compares every vector that passes the filter. Without it an index may miss one in a hundred of
+	// the nearest; see MeasureRecall.
+	Exact bool
 }
 
 // SimilarChunk is one answer to a SimilarityQuery.
@@ -179,11 +184,82 @@ type SimilarChunk struct {
 }
 
 // SimilarityQuery returns the chunks nearest to q.Vector, nearest first, ties by vector id. Only
-// chunks whose status is processed are found. An unknown base is ErrNotFound; a vector of another
-// length than the base's dimensions is ErrDimension.
+// chunks whose status is processed are found. It returns fewer than q.Limit only where no more pass the
+// filter and the threshold. An unknown base is ErrNotFound; a vector of another length than the base's
+// dimensions is ErrDimension.
 func (r *Knowledge) SimilarityQuery(ctx context.Context, q SimilarityQuery) ([]SimilarChunk, error) {
 	out, err := r.similar(ctx, q)
 	return out, wrap("similarity query", err)
+}
+
+// SimilarityQueryAll makes several queries, usually of bases with dimensions of their own, and returns
+// the limit most similar of all their answers: the most similar first, ties by vector id, then by base. A
+// limit of 0 is 10; at most it is 1,000. An answer that several queries give comes once. The queries' own
+// limits say how much each may contribute, limit where they are 0. Similarities of different models or
+// metrics compare only as well as these do.
+func (r *Knowledge) SimilarityQueryAll(ctx context.Context, qs []SimilarityQuery, limit int) ([]SimilarChunk, error) {
+	out, err := r.similarAll(ctx, qs, limit)
+	return out, wrap("similarity query", err)
+}
+
+func (r *Knowledge) similarAll(ctx context.Context, qs []SimilarityQuery, limit int) ([]SimilarChunk, error) {
+	limit, err := limitOf(limit, 10)
+	if err != nil {
+		return nil, err
+	}
+	var all []SimilarChunk
+	for _, q := range qs {
+		if q.Limit == 0 {
+			q.Limit = limit
+		}
+		found, err := r.similar(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	slices.SortStableFunc(all, func(a, b SimilarChunk) int {
+		return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), strings.Compare(a.VectorID, b.VectorID), strings.Compare(a.BaseID, b.BaseID))
+	})
+	seen := make(map[string]bool, len(all))
+	all = slices.DeleteFunc(all, func(c SimilarChunk) bool {
+		known := seen[c.VectorID]
+		seen[c.VectorID] = true
+		return known
+	})
+	return all[:min(limit, len(all))], nil
+}
+
+// nearestQuery checks q and fills in what it leaves open.
+func (r *Knowledge) nearestQuery(ctx context.Context, db *gorm.DB, q SimilarityQuery) (n engine.NearestQuery, err error) {
+	n = engine.NearestQuery{Vector: q.Vector, Metric: q.Metric, Exact: q.Exact}
+	if n.K, err = limitOf(q.Limit, 10); err != nil {
+		return n, err
+	}
+	if n.Base, err = r.shape(ctx, db, q.BaseID, false); err != nil {
+		return n, err
+	}
+	if n.Metric == "" {
+		n.Metric = n.Base.Metric
+	}
+	if !n.Metric.Valid() {
+		return n, engine.Invalidf("metric %.40q: use cosine, l2 or ip", string(q.Metric))
+	}
+	if n.Files, err = q.Files.check(); err != nil {
+		return n, err
+	}
+	if err := checkVector(q.Vector, n.Base.Dimensions, n.Metric); err != nil {
+		return n, err
+	}
+	if q.Threshold != nil {
+		if math.IsNaN(*q.Threshold) {
+			return n, engine.Invalidf("the threshold is no number")
+		}
+		if d, ok := engine.MaxDistance(n.Metric, *q.Threshold); ok {
+			n.MaxDistance = &d
+		}
+	}
+	return n, nil
 }
 
 func (r *Knowledge) similar(ctx context.Context, q SimilarityQuery) ([]SimilarChunk, error) {
@@ -191,33 +267,9 @@ func (r *Knowledge) similar(ctx context.Context, q SimilarityQuery) ([]SimilarCh
 	if err != nil {
 		return nil, err
 	}
-	limit, err := limitOf(q.Limit, 10)
+	n, err := r.nearestQuery(ctx, db, q)
 	if err != nil {
 		return nil, err
-	}
-	base, err := r.shape(ctx, db, q.BaseID, false)
-	if err != nil {
-		return nil, err
-	}
-	n := engine.NearestQuery{Base: base, Vector: q.Vector, Metric: q.Metric, K: limit, FileStatus: q.FileStatus}
-	if n.Metric == "" {
-		n.Metric = base.Metric
-	}
-	if !n.Metric.Valid() {
-		return nil, engine.Invalidf("metric %.40q: use cosine, l2 or ip", string(q.Metric))
-	}
-	for _, s := range q.FileStatus {
-		if err := checkTask(s); err != nil {
-			return nil, err
-		}
-	}
-	if err := checkVector(q.Vector, base.Dimensions, n.Metric); err != nil {
-		return nil, err
-	}
-	if q.Threshold != nil {
-		if d, ok := engine.MaxDistance(n.Metric, *q.Threshold); ok {
-			n.MaxDistance = &d
-		}
 	}
 	found, err := r.s.eng().Nearest(ctx, db, n)
 	if err != nil {
@@ -226,7 +278,7 @@ func (r *Knowledge) similar(ctx context.Context, q SimilarityQuery) ([]SimilarCh
 	out := make([]SimilarChunk, len(found))
 	for i, f := range found {
 		out[i] = SimilarChunk{
-			VectorID: f.VectorID, ChunkID: f.ChunkID, FileID: f.FileID, BaseID: base.ID,
+			VectorID: f.VectorID, ChunkID: f.ChunkID, FileID: f.FileID, BaseID: n.Base.ID,
 			Content: f.Content, ChunkIndex: f.ChunkIndex, FileName: f.FileName, FilePath: f.FilePath, FileStatus: f.FileStatus,
 			Distance: f.Distance, Similarity: engine.Similarity(n.Metric, f.Distance),
 		}

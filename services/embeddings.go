@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/talkbase/talkbase/embedding"
@@ -12,10 +13,10 @@ import (
 	"github.com/talkbase/talkbase/repo"
 )
 
-// Embeddings makes vectors of texts with the embedder that the database was opened with. Without one
-// its calls return ErrUnsupported, apart from SearchHybrid with a vector of its own. A base remembers the
-// model that embeds it; one of another model or dimensions is ErrInvalid. Errors of the embedder wrap
-// those of package embedding.
+// Embeddings makes vectors of texts with the embedder that the database was opened with, or with that of
+// several whose model is the base's. Without one its calls return ErrUnsupported, apart from SearchHybrid
+// with a vector of its own. A base remembers the model that embeds it; one of another model or dimensions is
+// ErrInvalid. Errors of the embedder wrap those of package embedding.
 type Embeddings interface {
 	// EmbedPending embeds the chunks of a base that are pending or processing, and stores each batch of
 	// vectors with its chunks' new status, processed, in one transaction. A chunk that the model does not
@@ -24,8 +25,11 @@ type Embeddings interface {
 	EmbedPending(ctx context.Context, baseID string) (EmbedReport, error)
 	// SearchSimilar is SimilarityQuery with the vector of a text.
 	SearchSimilar(ctx context.Context, text string, q repo.SimilarityQuery) ([]repo.SimilarChunk, error)
-	// SearchHybrid is repo.Search's. Where the query has no vector and the weight of vectors is not 0,
-	// the vector is made of its text.
+	// SearchSimilarAll is SimilarityQueryAll with the vectors of a text, each made by the embedder of its
+	// base.
+	SearchSimilarAll(ctx context.Context, text string, qs []repo.SimilarityQuery, limit int) ([]repo.SimilarChunk, error)
+	// SearchHybrid is repo.Search's. Where a base has no vector and the weight of vectors is not 0, the
+	// vector is made of the query's text.
 	SearchHybrid(ctx context.Context, q repo.HybridQuery) ([]repo.HybridHit, error)
 }
 
@@ -39,32 +43,39 @@ type EmbedReport struct {
 // embedBatch is how many chunks are embedded and stored at a time.
 const embedBatch = 256
 
-// embedder returns the embedder for a base, or why there is none that fits.
-func (p *presenter) embedderOf(ctx context.Context, baseID string) (models.KnowledgeBase, error) {
-	if p.embedder == nil {
-		return models.KnowledgeBase{}, fmt.Errorf("%w: there is no embedder: set Config.Embedder, or give a vector", repo.ErrUnsupported)
+// embedderOf returns a base and the embedder for it, or why there is none that fits.
+func (p *presenter) embedderOf(ctx context.Context, baseID string) (models.KnowledgeBase, embedding.Embedder, error) {
+	if len(p.embedders) == 0 {
+		return models.KnowledgeBase{}, nil, fmt.Errorf("%w: there is no embedder: set Config.Embedder, or give a vector", repo.ErrUnsupported)
 	}
 	if baseID == "" {
 		baseID = models.DefaultBase
 	}
 	b, err := p.GetBase(ctx, baseID)
 	if err != nil {
-		return b, err
+		return b, nil, err
 	}
-	if b.EmbeddingModel != "" && b.EmbeddingModel != p.embedder.Model() {
-		return b, engine.Invalidf("knowledge base %q is embedded with the model %q, and the embedder is %q: use one of the base's model", b.ID, b.EmbeddingModel, p.embedder.Model())
+	var ofModel embedding.Embedder
+	for _, e := range p.embedders {
+		if b.EmbeddingModel != "" && b.EmbeddingModel != e.Model() {
+			continue
+		}
+		if int64(e.Dimensions()) == b.Dimensions {
+			return b, e, nil
+		}
+		ofModel = e
 	}
-	if int64(p.embedder.Dimensions()) != b.Dimensions {
-		return b, fmt.Errorf("%w: knowledge base %q has %d, the embedder %q makes %d", repo.ErrDimension, b.ID, b.Dimensions, p.embedder.Model(), p.embedder.Dimensions())
+	if ofModel == nil {
+		return b, nil, engine.Invalidf("knowledge base %q is embedded with the model %q, and the embedder is %q: use one of the base's model", b.ID, b.EmbeddingModel, p.embedders[0].Model())
 	}
-	return b, nil
+	return b, nil, fmt.Errorf("%w: knowledge base %q has %d, the embedder %q makes %d", repo.ErrDimension, b.ID, b.Dimensions, ofModel.Model(), ofModel.Dimensions())
 }
 
-// embed calls the embedder and checks what it returns.
-func (p *presenter) embed(ctx context.Context, texts []string) ([][]float32, error) {
-	vs, err := p.embedder.Embed(ctx, texts)
+// embed calls an embedder and checks what it returns.
+func embed(ctx context.Context, e embedding.Embedder, texts []string) ([][]float32, error) {
+	vs, err := e.Embed(ctx, texts)
 	if err == nil {
-		err = embedding.Check(vs, len(texts), p.embedder.Dimensions())
+		err = embedding.Check(vs, len(texts), e.Dimensions())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("embed %d texts: %w", len(texts), err)
@@ -72,32 +83,70 @@ func (p *presenter) embed(ctx context.Context, texts []string) ([][]float32, err
 	return vs, nil
 }
 
-// vectorOf returns the vector of a query's text.
-func (p *presenter) vectorOf(ctx context.Context, op, baseID, text string) ([]float32, error) {
-	if _, err := p.embedderOf(ctx, baseID); err != nil {
-		return nil, engine.Wrap(op, err)
+// oneText makes the vectors of a query's text, one for each embedder.
+type oneText struct {
+	*presenter
+	op, text string
+	made     map[string][]float32
+}
+
+func (p *presenter) ofText(op, text string) *oneText {
+	return &oneText{p, op, text, map[string][]float32{}}
+}
+
+func (t *oneText) vector(ctx context.Context, baseID string) ([]float32, error) {
+	_, e, err := t.embedderOf(ctx, baseID)
+	if err != nil {
+		return nil, engine.Wrap(t.op, err)
 	}
-	if strings.TrimSpace(text) == "" {
-		return nil, engine.Wrap(op, engine.Invalidf("there is no text to search for"))
+	if strings.TrimSpace(t.text) == "" {
+		return nil, engine.Wrap(t.op, engine.Invalidf("there is no text to search for"))
 	}
-	vs, err := p.embed(ctx, []string{text})
+	key := fmt.Sprint(e.Dimensions(), e.Model())
+	if v := t.made[key]; v != nil {
+		return v, nil
+	}
+	vs, err := embed(ctx, e, []string{t.text})
 	if err != nil {
 		return nil, err
 	}
+	t.made[key] = vs[0]
 	return vs[0], nil
 }
 
 func (p *presenter) SearchSimilar(ctx context.Context, text string, q repo.SimilarityQuery) (_ []repo.SimilarChunk, err error) {
-	if q.Vector, err = p.vectorOf(ctx, "search similar chunks", q.BaseID, text); err != nil {
+	if q.Vector, err = p.ofText("search similar chunks", text).vector(ctx, q.BaseID); err != nil {
 		return nil, err
 	}
 	return p.SimilarityQuery(ctx, q)
 }
 
-func (p *presenter) SearchHybrid(ctx context.Context, q repo.HybridQuery) (_ []repo.HybridHit, err error) {
-	if q.Vector == nil && (q.VectorWeight != 0 || q.TextWeight == 0) {
-		if q.Vector, err = p.vectorOf(ctx, "hybrid search", q.BaseID, q.Text); err != nil {
+func (p *presenter) SearchSimilarAll(ctx context.Context, text string, qs []repo.SimilarityQuery, limit int) (_ []repo.SimilarChunk, err error) {
+	t, qs := p.ofText("search similar chunks", text), slices.Clone(qs)
+	for i := range qs {
+		if qs[i].Vector, err = t.vector(ctx, qs[i].BaseID); err != nil {
 			return nil, err
+		}
+	}
+	return p.SimilarityQueryAll(ctx, qs, limit)
+}
+
+func (p *presenter) SearchHybrid(ctx context.Context, q repo.HybridQuery) (_ []repo.HybridHit, err error) {
+	if q.VectorWeight == 0 && q.TextWeight != 0 {
+		return p.search.SearchHybrid(ctx, q)
+	}
+	t := p.ofText("hybrid search", q.Text)
+	if q.Vector == nil {
+		if q.Vector, err = t.vector(ctx, q.BaseID); err != nil {
+			return nil, err
+		}
+	}
+	q.Also = slices.Clone(q.Also)
+	for i := range q.Also {
+		if b := &q.Also[i]; b.Vector == nil {
+			if b.Vector, err = t.vector(ctx, b.BaseID); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return p.search.SearchHybrid(ctx, q)
@@ -105,11 +154,11 @@ func (p *presenter) SearchHybrid(ctx context.Context, q repo.HybridQuery) (_ []r
 
 func (p *presenter) EmbedPending(ctx context.Context, baseID string) (r EmbedReport, err error) {
 	const op = "embed pending chunks"
-	base, err := p.embedderOf(ctx, baseID)
+	base, e, err := p.embedderOf(ctx, baseID)
 	if err != nil {
 		return r, engine.Wrap(op, err)
 	}
-	if model := p.embedder.Model(); base.EmbeddingModel == "" {
+	if model := e.Model(); base.EmbeddingModel == "" {
 		if _, err := p.UpdateBase(ctx, base.ID, repo.BaseUpdate{EmbeddingModel: &model}); err != nil {
 			return r, err
 		}
@@ -124,7 +173,7 @@ func (p *presenter) EmbedPending(ctx context.Context, baseID string) (r EmbedRep
 				}
 				break
 			}
-			err = p.embedChunks(ctx, chunks, &r)
+			err = p.embedChunks(ctx, e, chunks, &r)
 			if errors.Is(err, repo.ErrNotFound) && gone < 10 {
 				gone++ // a chunk was deleted meanwhile; the next query does not see it
 				continue
@@ -138,13 +187,13 @@ func (p *presenter) EmbedPending(ctx context.Context, baseID string) (r EmbedRep
 }
 
 // embedChunks embeds chunks, setting aside those that the model does not take.
-func (p *presenter) embedChunks(ctx context.Context, chunks []models.KnowledgeChunk, r *EmbedReport) error {
+func (p *presenter) embedChunks(ctx context.Context, e embedding.Embedder, chunks []models.KnowledgeChunk, r *EmbedReport) error {
 	for len(chunks) > 0 {
 		texts := make([]string, len(chunks))
 		for i := range chunks {
 			texts[i] = chunks[i].Content
 		}
-		vs, err := p.embed(ctx, texts)
+		vs, err := embed(ctx, e, texts)
 		var bad *embedding.TextError
 		if errors.As(err, &bad) && bad.Index >= 0 && bad.Index < len(chunks) {
 			why := strings.ToValidUTF8(strings.ReplaceAll(bad.Err.Error(), "\x00", ""), "")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"iter"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -81,6 +82,8 @@ type KnowledgeStore interface {
 	UpsertVectors(ctx context.Context, vectors []models.KnowledgeVector) (int64, error)
 	DeleteVectorsByFile(ctx context.Context, fileID string) (int64, error)
 	SimilarityQuery(ctx context.Context, q repo.SimilarityQuery) ([]repo.SimilarChunk, error)
+	SimilarityQueryAll(ctx context.Context, qs []repo.SimilarityQuery, limit int) ([]repo.SimilarChunk, error)
+	MeasureRecall(ctx context.Context, q repo.RecallQuery) (repo.RecallReport, error)
 
 	PauseRunningTasks(ctx context.Context) (repo.Tasks, error)
 	ResumePausedTasks(ctx context.Context) (repo.Tasks, error)
@@ -132,13 +135,15 @@ type presenter struct {
 	*store
 	*health
 
-	embedder embedding.Embedder
+	embedders []embedding.Embedder
 }
 
-// NewPresenter returns the presenter of a store and its schema. The embedder may be nil.
-func NewPresenter(s *repo.Store, schema *migration.Schema, e embedding.Embedder) Presenter {
+// NewPresenter returns the presenter of a store and its schema. Of several embedders each is for the bases
+// of its model; one that is nil is none.
+func NewPresenter(s *repo.Store, schema *migration.Schema, es ...embedding.Embedder) Presenter {
 	return &presenter{
 		repo.NewConversations(s), repo.NewMessages(s), repo.NewAttachments(s),
-		repo.NewKnowledge(s), repo.NewSearch(s), s, newHealth(s, schema), e,
+		repo.NewKnowledge(s), repo.NewSearch(s), s, newHealth(s, schema),
+		slices.DeleteFunc(slices.Clone(es), func(e embedding.Embedder) bool { return e == nil }),
 	}
 }

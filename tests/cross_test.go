@@ -222,7 +222,7 @@ var knowledgeSteps = map[string]func(t *rapid.T) step{
 			q.Threshold = &least
 		}
 		if status := someStates.Draw(t, "status"); status != "" {
-			q.FileStatus = []models.TaskStatus{status}
+			q.Files.Status = []models.TaskStatus{status}
 		}
 		return step{fmt.Sprintf("%+v", q), func(ctx context.Context, db *talkbase.DB) (any, error) {
 			found, err := db.SimilarityQuery(ctx, q)

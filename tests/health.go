@@ -186,11 +186,12 @@ func plants() []plant {
 			both: []string{"UPDATE knowledge_bases SET metric = 'l2' WHERE id = 'kb'"},
 		},
 		{
-			name: "an index with too many lists", code: repo.FindingVectorIndexStale, severity: repo.SeverityWarning, table: "knowledge_vectors", count: 1, repaired: true, prepare: indexed,
+			name: "an index with lists for more vectors than there are", code: repo.FindingVectorIndexStale, severity: repo.SeverityWarning, table: "knowledge_vectors", count: 1, repaired: true, prepare: indexed,
 			postgres: []string{`DO $$ DECLARE def text; BEGIN
 				SELECT indexdef INTO def FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'idx_knowledge_vectors_base_%';
 				EXECUTE 'DROP INDEX ' || (SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'idx_knowledge_vectors_base_%');
-				EXECUTE replace(replace(def, 'USING hnsw', 'USING ivfflat'), ' WHERE ', ' WITH (lists = 40) WHERE ');
+				EXECUTE regexp_replace(replace(def, 'USING hnsw', 'USING ivfflat'), 'WITH \(.*?\)', 'WITH (lists = 90)');
+				EXECUTE 'COMMENT ON INDEX ' || (SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'idx_knowledge_vectors_base_%') || ' IS ''talkbase: {"rows":8100,"search10":20,"search100":20}''';
 			END $$`},
 		},
 		{

@@ -146,7 +146,7 @@ func enumArguments(b *bench, bad string) map[string]error {
 		"metric":          only(db.CreateBase(ctx, models.KnowledgeBase{Metric: models.Metric(bad)})),
 		"file status":     only(db.UpdateFile(ctx, "kb-file", repo.FileUpdate{Status: ptr(models.TaskStatus(bad))})),
 		"chunk status":    db.UpdateChunkStatus(ctx, "k", models.TaskStatus(bad), ""),
-		"status of files": only(db.SimilarityQuery(ctx, repo.SimilarityQuery{BaseID: "kb", Vector: []float32{1, 2}, FileStatus: []models.TaskStatus{models.TaskStatus(bad)}})),
+		"status of files": only(db.SimilarityQuery(ctx, repo.SimilarityQuery{BaseID: "kb", Vector: []float32{1, 2}, Files: repo.FileFilter{Status: []models.TaskStatus{models.TaskStatus(bad)}}})),
 		"metric to ask":   only(db.SimilarityQuery(ctx, repo.SimilarityQuery{BaseID: "kb", Vector: []float32{1, 2}, Metric: models.Metric(bad)})),
 		"sort":            only(db.ListConversations(ctx, repo.ConversationList{Sort: repo.ConversationSort(bad)})),
 		"cursor":          only(db.ListConversations(ctx, repo.ConversationList{After: bad})),

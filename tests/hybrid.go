@@ -98,7 +98,7 @@ func hybridByHand(b *bench) {
 		{"few candidates", func(q *repo.HybridQuery) { q.Candidates = 1 }, "near words"},
 		{"a threshold", func(q *repo.HybridQuery) { q.Threshold = ptr(0.3) }, "both near words"},
 		{"an exclusion is of words", func(q *repo.HybridQuery) { q.Text = "walrus -penguin" }, "both near far"},
-		{"file status", func(q *repo.HybridQuery) { q.FileStatus = []models.TaskStatus{models.TaskPaused} }, ""},
+		{"file status", func(q *repo.HybridQuery) { q.Files.Status = []models.TaskStatus{models.TaskPaused} }, ""},
 		{"another base", func(q *repo.HybridQuery) { q.BaseID = "other" }, "elsewhere"},
 	} {
 		q := q
@@ -137,7 +137,7 @@ func hybridRandom(b *bench) {
 	for range 40 {
 		q := repo.HybridQuery{Text: phrase(3), Vector: vector(), BaseID: "kb", Limit: 1 + r.IntN(80), TextWeight: 0.5 + r.Float64(), VectorWeight: 0.5 + r.Float64(), RankConstant: float64(1 + r.IntN(60))}
 		score := map[string]float64{}
-		words, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: q.Text, AnyWord: true, BaseID: "kb", Limit: 1000})
+		words, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: q.Text, AnyWord: true, BaseIDs: []string{"kb"}, Limit: 1000})
 		wantNil(b.t, "search text", err)
 		for i, h := range words {
 			score[h.ID] += q.TextWeight / (q.RankConstant + float64(i+1))
@@ -182,7 +182,7 @@ func hybridRefused(b *bench) {
 		"an infinite constant":    {BaseID: "kb", Text: "x", Vector: v, RankConstant: math.Inf(1)},
 		"NUL":                     {BaseID: "kb", Text: "x\x00", Vector: v},
 		"a zero vector":           {BaseID: "kb", Text: "x", Vector: []float32{0, 0}},
-		"an unknown state":        {BaseID: "kb", Text: "x", Vector: v, FileStatus: []models.TaskStatus{"lost"}},
+		"an unknown state":        {BaseID: "kb", Text: "x", Vector: v, Files: repo.FileFilter{Status: []models.TaskStatus{"lost"}}},
 	} {
 		_, err := b.db.SearchHybrid(b.ctx, q)
 		wantErr(b.t, name, err, repo.ErrInvalid)

@@ -307,15 +307,15 @@ func searchFilters(b *bench) {
 		{"before", repo.TextQuery{CreatedBefore: 2010}, "new old old-k old-l old-m"},
 		{"before a millisecond later", repo.TextQuery{CreatedBefore: 2011}, "new new-m old old-k old-l old-m"},
 		{"between", repo.TextQuery{CreatedFrom: 1020, CreatedBefore: 2001}, "new old-k old-l"},
-		{"a base", repo.TextQuery{BaseID: "kb-old"}, "old-k old-l"},
-		{"a base and a time", repo.TextQuery{BaseID: "kb-old", CreatedFrom: 1021}, ""},
-		{"an unknown base", repo.TextQuery{BaseID: "nothing"}, ""},
-		{"file status", repo.TextQuery{FileStatus: []models.TaskStatus{models.TaskPaused, models.TaskError}}, "old-k old-l"},
+		{"a base", repo.TextQuery{BaseIDs: []string{"kb-old"}}, "old-k old-l"},
+		{"a base and a time", repo.TextQuery{BaseIDs: []string{"kb-old"}, CreatedFrom: 1021}, ""},
+		{"an unknown base", repo.TextQuery{BaseIDs: []string{"nothing"}}, ""},
+		{"file status", repo.TextQuery{Files: repo.FileFilter{Status: []models.TaskStatus{models.TaskPaused, models.TaskError}}}, "old-k old-l"},
 		{"processed chunks", repo.TextQuery{Processed: true}, "new-k old-k"},
-		{"processed chunks of a base", repo.TextQuery{Processed: true, BaseID: "kb-new"}, "new-k"},
+		{"processed chunks of a base", repo.TextQuery{Processed: true, BaseIDs: []string{"kb-new"}}, "new-k"},
 		{"a role and a time", repo.TextQuery{Role: models.RoleUser, CreatedBefore: 2000}, "old-m"},
-		{"a conversation and a base", repo.TextQuery{ConversationID: "old", BaseID: "kb-old"}, ""},
-		{"a base's titles", repo.TextQuery{BaseID: "kb-old", In: []repo.HitKind{repo.HitConversation}}, ""},
+		{"a conversation and a base", repo.TextQuery{ConversationID: "old", BaseIDs: []string{"kb-old"}}, ""},
+		{"a base's titles", repo.TextQuery{BaseIDs: []string{"kb-old"}, In: []repo.HitKind{repo.HitConversation}}, ""},
 	} {
 		c.q.Query = "harbour"
 		hits, err := b.db.SearchText(b.ctx, c.q)
@@ -324,7 +324,7 @@ func searchFilters(b *bench) {
 		slices.Sort(got)
 		equal(b.t, c.name, strings.Join(got, " "), c.want)
 	}
-	_, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: "harbour", FileStatus: []models.TaskStatus{"lost"}})
+	_, err := b.db.SearchText(b.ctx, repo.TextQuery{Query: "harbour", Files: repo.FileFilter{Status: []models.TaskStatus{"lost"}}})
 	wantErr(b.t, "unknown status", err, repo.ErrInvalid)
 }
 

@@ -22,6 +22,11 @@ func similarityCases() []testCase {
 		{name: "bases of 3, 384, 768, 1536 and 3072 dimensions side by side", run: manyDimensions},
 		{name: "deleted rows are never an answer", run: deletedVectors},
 		{name: "an index does not change the answer", run: indexedVectors},
+		{name: "files by their metadata and more", run: fileFilters},
+		{name: "thresholds that are just met", run: exactThresholds},
+		{name: "several bases at once", run: severalBases},
+		{name: "several models at once", run: severalModels},
+		{name: "exact answers past an index, and its recall", run: exactOverIndex},
 	}
 }
 
@@ -144,12 +149,12 @@ func similarityFilters(b *bench) {
 		"both":      {[]models.TaskStatus{models.TaskPending, models.TaskProcessed}, []string{"x", "x2", "d"}},
 		"error":     {[]models.TaskStatus{models.TaskError}, []string{}},
 	} {
-		got := b.similar(repo.SimilarityQuery{BaseID: "kb", Vector: x, Limit: 3, FileStatus: c.status})
+		got := b.similar(repo.SimilarityQuery{BaseID: "kb", Vector: x, Limit: 3, Files: repo.FileFilter{Status: c.status}})
 		deepEqual(b.t, "file status "+name, similarIDs(got), c.want)
 	}
 	for name, q := range map[string]repo.SimilarityQuery{
 		"unknown metric": {BaseID: "kb", Vector: x, Metric: "<->"},
-		"unknown status": {BaseID: "kb", Vector: x, FileStatus: []models.TaskStatus{"x') OR 1=1 --"}},
+		"unknown status": {BaseID: "kb", Vector: x, Files: repo.FileFilter{Status: []models.TaskStatus{"x') OR 1=1 --"}}},
 		"negative limit": {BaseID: "kb", Vector: x, Limit: -1},
 	} {
 		_, err := b.db.SimilarityQuery(b.ctx, q)

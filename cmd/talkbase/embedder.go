@@ -51,12 +51,28 @@ func (e *embedFlags) embedder(base models.KnowledgeBase) (embedding.Embedder, er
 	return made, nil
 }
 
-// onlyBase returns a base by its id, or without one the only base there is.
-func onlyBase(ctx context.Context, db *talkbase.DB, id string) (models.KnowledgeBase, error) {
-	if id != "" {
-		b, err := db.GetBase(ctx, id)
-		return b, notFound(err, "knowledge base", id, "talkbase search without --base names those there are")
+func baseOf(ctx context.Context, db *talkbase.DB, id string) (models.KnowledgeBase, error) {
+	b, err := db.GetBase(ctx, id)
+	return b, notFound(err, "knowledge base", id, "talkbase search without --base names those there are")
+}
+
+// basesOf returns bases by their ids, or without one the only base there is.
+func basesOf(ctx context.Context, db *talkbase.DB, ids []string) (out []models.KnowledgeBase, err error) {
+	for _, id := range ids {
+		b, err := baseOf(ctx, db, id)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
 	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	b, err := onlyBase(ctx, db)
+	return []models.KnowledgeBase{b}, err
+}
+
+func onlyBase(ctx context.Context, db *talkbase.DB) (models.KnowledgeBase, error) {
 	bases, err := db.ListBases(ctx)
 	switch {
 	case err != nil:

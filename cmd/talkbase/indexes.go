@@ -16,7 +16,8 @@ func (a *app) indexesCommand() *cobra.Command {
 		Short: "Create the indexes that speed up timelines, lists and vectors",
 		Long: `indexes creates the indexes that speed up timelines, lists and, on Postgres, similarity queries, and
 restores those of the schema that are missing. On Postgres they are built while others write. It can
-be repeated; build vector indexes when the vectors are there.`,
+be repeated; build vector indexes when the vectors are there, and again when there are many more. How good
+their answers are says talkbase bench recall.`,
 		Args: noArgs,
 	}, func(cmd *cobra.Command, _ []string) error {
 		return a.withDB(cmd, func(ctx context.Context, db *talkbase.DB) error {

@@ -210,10 +210,15 @@ func writeChat(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
-// writeKnowledge makes a knowledge file with an irregularity or two: knowledge FILE QUIRK….
+// writeKnowledge makes a knowledge file with an irregularity or two, or of so many chunks a file:
+// knowledge FILE QUIRK…, or knowledge FILE CHUNKS.
 func writeKnowledge(ts *testscript.TestScript, _ bool, args []string) {
 	k := duckdb.LegacyKnowledge{Files: 2, ChunksPerFile: 3, Dimensions: 8}
 	for _, q := range args[1:] {
+		if n, err := strconv.Atoi(q); err == nil {
+			k.ChunksPerFile = n
+			continue
+		}
 		k.Quirks = append(k.Quirks, duckdb.Quirk(q))
 	}
 	path := ts.MkAbs(args[0])

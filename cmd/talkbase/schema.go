@@ -59,7 +59,7 @@ func (a *app) withSchema(ctx context.Context, f func(s *migration.Schema, answer
 	}
 	late := &engine.Late{}
 	late.Set(e)
-	s := migration.NewSchema(late, "hnsw", log)
+	s := migration.NewSchema(late, "", log)
 	answer, err := schemaState(ctx, s, e.Name())
 	if err != nil {
 		return err

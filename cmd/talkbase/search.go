@@ -28,6 +28,8 @@ func (a *app) searchCommand() *cobra.Command {
 	role := oneOf("", roles...)
 	mode := oneOf(modeText, modeText, modeVector, modeHybrid)
 	var embed embedFlags
+	var files fileFlags
+	var exact bool
 	cmd := a.work(&cobra.Command{
 		Use:   "search TEXT…",
 		Short: "Find words in titles, messages and knowledge, or knowledge by its meaning",
@@ -40,14 +42,20 @@ letter case and accents do not matter.
   pool OR cache     one of them
   -- pool -cache    without a word; the two dashes end the flags
 
-With --mode vector it finds the chunks of a knowledge base whose vectors are nearest to that of TEXT,
+With --mode vector it finds the chunks of knowledge bases whose vectors are nearest to that of TEXT,
 with --mode hybrid those that are best by words and vectors together; TEXT may be a question, whose
-words need not all be there. TEXT is embedded by the model of the base: the offline one of the demo, or
-a server that --embed-url names.`,
+words need not all be there. TEXT is embedded by the model of each base: the offline one of the demo, or
+a server that --embed-url names.
+
+--file, --mime, --meta and --uploaded-… search the chunks of some files only. A file passes if it has one
+of the values that are given for each; --meta lang=en --meta lang=de are two values of one key. A value
+that is a JSON number, true, false or null is also the text that it is written as; --meta 'year="2024"' is
+the text alone.`,
 		Example: `  talkbase search connection pool
   talkbase search 向量 --in chunk
   talkbase search timeout --role user --limit 5 --json
-  talkbase search "how are idle connections closed?" --mode hybrid --base notes`,
+  talkbase search "how are idle connections closed?" --mode hybrid --base notes
+  talkbase search invoice --mime application/pdf --meta year=2024 --uploaded-from 2025-01-01`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("search needs a word to look for")
@@ -62,12 +70,16 @@ a server that --embed-url names.`,
 		if mode.value != modeText && (q.ConversationID != "" || q.Role != "" || len(q.In) > 0) {
 			return usagef("--mode %s searches knowledge: --in, --conversation and --role are for --mode text", mode.value)
 		}
+		if mode.value == modeText && exact {
+			return usagef("--exact is for --mode vector and hybrid: words are always found exactly")
+		}
+		q.Files = files.filter
 		return a.withDB(cmd, func(ctx context.Context, db *talkbase.DB) error {
 			if mode.value != modeText {
-				return a.searchKnowledge(ctx, db, mode.value, q, &embed)
+				return a.searchKnowledge(ctx, db, mode.value, q, exact, &embed)
 			}
-			if q.BaseID != "" {
-				if _, err := onlyBase(ctx, db, q.BaseID); err != nil {
+			for _, id := range q.BaseIDs {
+				if _, err := baseOf(ctx, db, id); err != nil {
 					return err
 				}
 			}
@@ -96,8 +108,10 @@ a server that --embed-url names.`,
 	f.Var(in, "in", "where to look: "+in.list()+" (default: everywhere)")
 	f.StringVar(&q.ConversationID, "conversation", "", "only messages of the conversation with this ID")
 	f.Var(role, "role", "only messages of this role: "+role.list())
-	f.StringVar(&q.BaseID, "base", "", "only the knowledge base with this ID; vector and hybrid search one, by default the only one there is")
+	f.StringArrayVar(&q.BaseIDs, "base", nil, "only the knowledge base with this ID; can be repeated. Vector and hybrid search need it where there are several")
 	f.Var(mode, "mode", "how to search: "+mode.list())
+	f.BoolVar(&exact, "exact", false, "compare every vector, without the help of an index")
+	files.register(f)
 	embed.register(f)
 	f.Var(size, "limit", "how many to find of each kind")
 	return cmd

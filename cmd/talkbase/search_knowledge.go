@@ -7,6 +7,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/talkbase/talkbase"
+	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/repo"
 )
 
@@ -17,12 +18,17 @@ const (
 	modeHybrid = "hybrid"
 )
 
+// searchedBase is a base that was searched, and the model that embedded the text for it.
+type searchedBase struct {
+	ID    string `json:"id"`
+	Model string `json:"model"`
+}
+
 // vectorAnswer is what search --mode vector prints with --json.
 type vectorAnswer struct {
 	Query string              `json:"query"`
 	Mode  string              `json:"mode"`
-	Base  string              `json:"base"`
-	Model string              `json:"model"`
+	Bases []searchedBase      `json:"bases"`
 	Hits  []repo.SimilarChunk `json:"hits"`
 }
 
@@ -30,46 +36,64 @@ type vectorAnswer struct {
 type hybridAnswer struct {
 	Query string           `json:"query"`
 	Mode  string           `json:"mode"`
-	Base  string           `json:"base"`
-	Model string           `json:"model"`
+	Bases []searchedBase   `json:"bases"`
 	Hits  []repo.HybridHit `json:"hits"`
 }
 
-// searchKnowledge searches the chunks of one knowledge base by their vectors, or by both.
-func (a *app) searchKnowledge(ctx context.Context, db *talkbase.DB, mode string, q repo.TextQuery, e *embedFlags) error {
-	base, err := onlyBase(ctx, db, q.BaseID)
+// searchKnowledge searches the chunks of knowledge bases by their vectors, or by words and vectors.
+func (a *app) searchKnowledge(ctx context.Context, db *talkbase.DB, mode string, q repo.TextQuery, exact bool, e *embedFlags) error {
+	bases, err := basesOf(ctx, db, q.BaseIDs)
 	if err != nil {
 		return err
 	}
-	embedder, err := e.embedder(base)
-	if err != nil {
-		return err
+	var embedders []embedding.Embedder
+	var searched []searchedBase
+	for _, b := range bases {
+		made, err := e.embedder(b)
+		if err != nil {
+			return err
+		}
+		embedders, searched = append(embedders, made), append(searched, searchedBase{b.ID, made.Model()})
 	}
-	search := db.WithEmbedder(embedder)
+	search := db.WithEmbedder(embedders...)
+	of := func(base string) string {
+		if len(bases) == 1 {
+			return ""
+		}
+		return " of " + oneLine(base)
+	}
 	if mode == modeVector {
-		hits, err := search.SearchSimilar(ctx, q.Query, repo.SimilarityQuery{BaseID: base.ID, Limit: q.Limit})
+		var qs []repo.SimilarityQuery
+		for _, b := range bases {
+			qs = append(qs, repo.SimilarityQuery{BaseID: b.ID, Files: q.Files, Exact: exact})
+		}
+		hits, err := search.SearchSimilarAll(ctx, q.Query, qs, q.Limit)
 		if err != nil {
 			return embedFailure(err)
 		}
-		return a.answer(vectorAnswer{q.Query, mode, base.ID, embedder.Model(), list(hits)}, func(w *page) {
+		return a.answer(vectorAnswer{q.Query, mode, searched, list(hits)}, func(w *page) {
 			w.nothing(len(hits))
 			for i, h := range hits {
 				w.between(i)
 				w.line("%.3f    %s", h.Similarity, cut(oneLine(h.Content), 160))
-				w.line("         file %s, part %d", oneLine(h.FileName), h.ChunkIndex+1)
+				w.line("         file %s%s, part %d", oneLine(h.FileName), of(h.BaseID), h.ChunkIndex+1)
 			}
 		})
 	}
-	hits, err := search.SearchHybrid(ctx, repo.HybridQuery{Text: q.Query, BaseID: base.ID, Limit: q.Limit})
+	hq := repo.HybridQuery{Text: q.Query, BaseID: bases[0].ID, Limit: q.Limit, Files: q.Files, Exact: exact}
+	for _, b := range bases[1:] {
+		hq.Also = append(hq.Also, repo.BaseVector{BaseID: b.ID})
+	}
+	hits, err := search.SearchHybrid(ctx, hq)
 	if err != nil {
 		return embedFailure(err)
 	}
-	return a.answer(hybridAnswer{q.Query, mode, base.ID, embedder.Model(), list(hits)}, func(w *page) {
+	return a.answer(hybridAnswer{q.Query, mode, searched, list(hits)}, func(w *page) {
 		w.nothing(len(hits))
 		for i, h := range hits {
 			w.between(i)
 			w.line("%.4f   %s", h.Score, w.mark(h.Snippet, h.Highlights))
-			w.line("         file %s, part %d; %s", oneLine(h.FileName), h.ChunkIndex+1, places(h))
+			w.line("         file %s%s, part %d; %s", oneLine(h.FileName), of(h.BaseID), h.ChunkIndex+1, places(h))
 		}
 	})
 }

@@ -107,7 +107,11 @@ type Engine interface {
 	DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error
 	// MatchTerms returns the SQL that finds q in a terms table under the alias t.
 	MatchTerms(table string, q text.Query) TermMatch
-	// Nearest finds the vectors of one base nearest to q.Vector, nearest first, ties by vector id.
+	// FilterFiles writes f as conditions on knowledge_files under the alias f, beginning with AND; param
+	// binds a value and returns its placeholder.
+	FilterFiles(f FileFilter, param func(any) string) string
+	// Nearest finds the vectors of one base nearest to q.Vector, nearest first, ties by vector id. It
+	// returns fewer than q.K only where no more pass the filters. An index may miss some that are near.
 	Nearest(ctx context.Context, db *gorm.DB, q NearestQuery) ([]Neighbor, error)
 	// Introspect describes the schema that is there.
 	Introspect(ctx context.Context) (Schema, error)
@@ -118,8 +122,8 @@ type Engine interface {
 	// and returns them. RestoreIndex makes one again unless it is there.
 	DropIndexes(ctx context.Context, tx *gorm.DB) ([]DroppedIndex, error)
 	RestoreIndex(ctx context.Context, tx *gorm.DB, ix DroppedIndex) error
-	// VectorIndex describes the index that speeds up similarity queries on base; without a name there
-	// is none, and why says why, if it is worth saying.
+	// VectorIndex describes the index of a kind, "" for the engine's choice, that speeds up similarity
+	// queries on base; without a name there is none, and why says why, if it is worth saying.
 	VectorIndex(base models.KnowledgeBase, kind string, rows int64) (ix IndexSpec, why string)
 	// Snapshot writes a consistent copy of the database to path, or returns ErrUnsupported.
 	Snapshot(ctx context.Context, path string) error
@@ -183,10 +187,27 @@ type NearestQuery struct {
 	K      int
 	// MaxDistance drops what is farther.
 	MaxDistance *float64
-	// FileStatus limits the answer to files of these states; empty is all.
-	FileStatus []models.TaskStatus
+	// Files limits the answer to chunks of some files.
+	Files FileFilter
 	// Exact compares every vector, without the help of an index.
 	Exact bool
+	// Index, if it is not nil, is set to the kind of index that gave the answer: IndexSketches, IndexHNSW,
+	// IndexIVFFlat, or "" where vectors were compared one by one.
+	Index *string
+}
+
+// The kinds of vector indexes.
+const (
+	IndexSketches = "sketches"
+	IndexHNSW     = "hnsw"
+	IndexIVFFlat  = "ivfflat"
+)
+
+// answeredBy notes which index answered.
+func (q NearestQuery) answeredBy(index string) {
+	if q.Index != nil {
+		*q.Index = index
+	}
 }
 
 // Neighbor is one answer.
@@ -201,6 +222,8 @@ type Neighbor struct {
 	FileName   string
 	FilePath   string
 	FileStatus models.TaskStatus
+
+	seq int64 // the row, on SQLite
 }
 
 // IndexSpec names an index and the SQL after "ON table".
@@ -209,6 +232,11 @@ type IndexSpec struct {
 	Table  string
 	Method string // "" or USING clause's method
 	Body   string // "(a, b DESC)" and what follows it
+	// Base and Rows are what an index of vectors is for, and how many there are.
+	Base models.KnowledgeBase
+	Rows int64
+	// AnyKind keeps an index of vectors that is of another kind.
+	AnyKind bool
 }
 
 // DroppedIndex is an index that was dropped for the time of a load.

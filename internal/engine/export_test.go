@@ -1,5 +1,11 @@
 package engine
 
+import (
+	"context"
+
+	"gorm.io/gorm"
+)
+
 // Sketching is what tests see and set of SQLite's sketches.
 type Sketching struct{ s *sketches }
 
@@ -26,3 +32,19 @@ func (s Sketching) Cached() (used, limit int64) {
 
 // Forget empties the cache.
 func (s Sketching) Forget() { s.s.clear() }
+
+// OnQuery calls f before an engine on Postgres runs a similarity query, in the transaction that it runs
+// in; nil calls nothing.
+func OnQuery(e Engine, f func(ctx context.Context, db *gorm.DB, query string, args []any)) {
+	e.(*postgresEngine).running = f
+}
+
+// Narrow sets which filters let so few vectors pass that these are compared one by one.
+func Narrow(e Engine, factor float64) {
+	switch e := e.(type) {
+	case *postgresEngine:
+		e.narrow = factor
+	case *sqliteEngine:
+		e.sketches.tuning.narrow = factor
+	}
+}

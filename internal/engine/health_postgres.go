@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"log/slog"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -176,10 +174,8 @@ func (e *postgresEngine) SetSequence(ctx context.Context, tx *gorm.DB, s Sequenc
 }
 
 // leftBehind are the ends of the names of indexes that a concurrent build made and did not finish:
-// Postgres' own and RebuildVectorIndex'.
-var leftBehind = regexp.MustCompile(`(_ccnew|_ccold)\d*$|` + rebuilt + `$`)
-
-const rebuilt = "_rebuilt"
+// Postgres' own, and those of an index of vectors that was to take another's place.
+var leftBehind = regexp.MustCompile(`(_ccnew|_ccold)\d*$|` + newSuffix + `$`)
 
 func (e *postgresEngine) Reindex(ctx context.Context, index string) error {
 	query := "REINDEX INDEX CONCURRENTLY "
@@ -195,124 +191,65 @@ func (e *postgresEngine) EmptyTerms(ctx context.Context, tx *gorm.DB, table stri
 	return err
 }
 
-// vectorIndex is what the catalogue says of the index of a base's vectors.
-type vectorIndex struct {
-	method, class, typ string
-	lists              int64
-	valid              bool
-}
-
-var (
-	listsOption = regexp.MustCompile(`lists ?= ?'?(\d+)`)
-	castType    = regexp.MustCompile(`::(\w+\(\d+\))`)
-)
-
-func listsIn(text string) int64 {
-	m := listsOption.FindStringSubmatch(text)
-	if m == nil {
-		return 0
-	}
-	n, err := strconv.ParseInt(m[1], 10, 64)
+// usable returns the index that answers a base's queries, or else one that is of no use to them; nil for none
+// but what a build that was cut off left behind.
+func usable(ctx context.Context, db *gorm.DB, base models.KnowledgeBase) (*vectorIndex, error) {
+	all, err := vectorIndexes(ctx, db, base)
 	if err != nil {
-		return 0
+		return nil, err
 	}
-	return n
-}
-
-func findVectorIndex(ctx context.Context, db *gorm.DB, name string) (vectorIndex, error) {
-	return One(ctx, db, func(s Scanner, x *vectorIndex) error {
-		var options string
-		err := s.Scan(&x.method, &x.class, &x.typ, &options, &x.valid)
-		x.lists = listsIn(options)
-		return err
-	}, `SELECT m.amname, o.opcname, format_type(a.atttypid, a.atttypmod), coalesce(array_to_string(c.reloptions, ','), ''), i.indisvalid AND i.indisready
-		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
-		JOIN pg_opclass o ON o.oid = i.indclass[0] JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
-		WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relname = ?`, name)
+	all = slices.DeleteFunc(all, func(v vectorIndex) bool { return !v.valid })
+	for i := range all {
+		if all[i].fits {
+			return &all[i], nil
+		}
+	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return &all[0], nil
 }
 
 func (e *postgresEngine) VectorIndexState(ctx context.Context, db *gorm.DB, base models.KnowledgeBase, rows int64) (VectorIndexState, error) {
 	var st VectorIndexState
-	spec, _ := e.VectorIndex(base, "ivfflat", math.MaxInt32)
-	if spec.Name == "" {
-		return st, nil
+	have, err := usable(ctx, db, base)
+	if err != nil {
+		return st, err
 	}
-	wanted, _ := e.VectorIndex(base, "ivfflat", rows)
-	have, err := findVectorIndex(ctx, db, spec.Name)
-	if errors.Is(err, ErrNotFound) {
-		if wanted.Name != "" {
+	if have == nil {
+		if wanted, _ := e.VectorIndex(base, "", rows); wanted.Name != "" {
 			st.Problem, st.Why = VectorIndexMissing, plural(rows, "vector is", "vectors are")+" compared one by one"
 		}
 		return st, nil
 	}
-	if err != nil {
-		return st, err
-	}
-	st.Kind, st.Name = have.method, spec.Name
-	typ := castType.FindStringSubmatch(spec.Body)
-	lists := listsIn(wanted.Body)
+	st.Kind, st.Name = have.kind, have.name
 	switch {
-	case !have.valid: // InvalidIndexes has it
-	case typ != nil && !strings.HasSuffix(have.typ, typ[1]) || !strings.Contains(spec.Body, " "+have.class+")"):
-		st.Problem, st.Why = VectorIndexStale, fmt.Sprintf("it is of %s with %s, which is no use to the base's queries", have.typ, have.class)
-	case have.method == "ivfflat" && lists > 0 && (have.lists > 2*lists || 2*have.lists < lists):
-		st.Problem, st.Why = VectorIndexStale, fmt.Sprintf("it has %d lists, and %d vectors want %d", have.lists, rows, lists)
+	case !have.fits:
+		st.Problem, st.Why = VectorIndexStale, "it is of other dimensions or another metric, and of no use to the base's queries"
+	case have.kind == IndexIVFFlat && have.outgrown(rows):
+		st.Problem, st.Why = VectorIndexStale, fmt.Sprintf("its %d lists were made for %d vectors, and there are %d", have.lists, have.Rows, rows)
 	}
 	return st, nil
 }
 
 // VectorIndexKind asks the catalogue.
 func (e *postgresEngine) VectorIndexKind(ctx context.Context, db *gorm.DB, base models.KnowledgeBase) (string, error) {
-	spec, _ := e.VectorIndex(base, "ivfflat", math.MaxInt32)
-	if spec.Name == "" {
-		return "", nil
+	have, err := usable(ctx, db, base)
+	if err != nil || have == nil || !have.fits {
+		return "", err
 	}
-	have, err := findVectorIndex(ctx, db, spec.Name)
-	if errors.Is(err, ErrNotFound) || err == nil && !have.valid {
-		return "", nil
-	}
-	return have.method, err
+	return have.kind, nil
 }
 
-// RebuildVectorIndex builds the new index beside the old one, and then takes the old one's place.
+// RebuildVectorIndex drops the index of a base that has too few vectors for one by now.
 func (e *postgresEngine) RebuildVectorIndex(ctx context.Context, base models.KnowledgeBase, kind string, rows int64) error {
-	r, err := e.Reader(ctx)
-	if err != nil {
-		return err
-	}
-	spec, _ := e.VectorIndex(base, kind, math.MaxInt32)
-	if spec.Name == "" {
-		return nil
-	}
-	have, err := findVectorIndex(ctx, r, spec.Name)
-	if err == nil {
-		kind = have.method
-	} else if !errors.Is(err, ErrNotFound) {
-		return err
-	}
 	spec, why := e.VectorIndex(base, kind, rows)
-	if spec.Name == "" { // too few vectors by now
-		e.log.Logger.InfoContext(ctx, "index of vectors dropped", "base", base.ID, "reason", why)
-		spec, _ = e.VectorIndex(base, kind, math.MaxInt32)
-		_, err := e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+quoteName(spec.Name))
-		return withEnd(ctx, classifyPostgres(err))
-	}
-	name := spec.Name
-	spec.Name += rebuilt
-	if _, err := e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+quoteName(spec.Name)); err != nil {
-		return withEnd(ctx, classifyPostgres(err))
-	}
-	if _, err := e.CreateIndex(ctx, spec); err != nil {
-		return withEnd(ctx, err)
-	}
-	tx, err := e.Begin(ctx)
-	if err != nil {
+	if spec.Name != "" {
+		_, err := e.CreateIndex(ctx, spec)
 		return err
 	}
-	for _, q := range []string{"DROP INDEX IF EXISTS " + quoteName(name), "ALTER INDEX " + quoteName(spec.Name) + " RENAME TO " + quoteName(name)} {
-		if _, err := Exec(ctx, tx.DB, q); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-	}
-	return tx.Commit()
+	defer e.indexes.forget(base.ID)
+	e.log.Logger.InfoContext(ctx, "index of vectors dropped", slog.String("base", base.ID), slog.String("reason", why))
+	_, err := e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+quoteName(vectorIndexName(base.ID)))
+	return withEnd(ctx, classifyPostgres(err))
 }

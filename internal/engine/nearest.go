@@ -3,13 +3,9 @@ package engine
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -56,20 +52,25 @@ func Similarity(m models.Metric, distance float64) float64 {
 	}
 }
 
-// MaxDistance is the distance at which a similarity of least is just reached; ok is false when
-// every distance qualifies.
+// closest is how much nearer, relative to distances above 1, is no difference: pgvector adds up in
+// float32.
+const closest = 1e-6
+
+// MaxDistance is the distance at which a similarity of least is just reached, or not by less than
+// closest; ok is false when every distance qualifies.
 func MaxDistance(m models.Metric, least float64) (d float64, ok bool) {
 	switch m {
 	case models.MetricL2:
 		if least <= 0 {
 			return 0, false
 		}
-		return 1/least - 1, true
+		d = 1/least - 1
 	case models.MetricIP:
-		return -least, true
+		d = -least
 	default:
-		return 1 - least, true
+		d = 1 - least
 	}
+	return d + closest*max(1, math.Abs(d)), true
 }
 
 // farthest is a heap with the farthest neighbour on top, ties by the larger id.
@@ -90,161 +91,29 @@ func (h *farthest) Pop() any {
 	return x
 }
 
-// findable joins what a similarity query needs of a vector v; it ends in its WHERE.
-const findable = ` FROM knowledge_vectors v
-	JOIN knowledge_chunks c ON c.id = v.chunk_id
-	JOIN knowledge_files f ON f.id = v.file_id
-	WHERE c.status = 'processed'`
-
-func statusFilter(q NearestQuery) (string, []any) {
-	if len(q.FileStatus) == 0 {
-		return "", nil
-	}
-	args := make([]any, len(q.FileStatus))
-	for i, s := range q.FileStatus {
-		args[i] = string(s)
-	}
-	return " AND f.status IN (?" + strings.Repeat(",?", len(args)-1) + ")", args
-}
-
-// describe fills in what belongs to the neighbours. One that was deleted since it was read is
-// left out.
+// describe fills in what belongs to the neighbours, and sorts them. What is no answer is left out.
 func (e *sqliteEngine) describe(ctx context.Context, db *gorm.DB, top []Neighbor) ([]Neighbor, error) {
-	slices.SortFunc(top, nearer)
-	out := make([]Neighbor, 0, len(top))
-	for part := range slices.Chunk(top, 200) {
-		distance := make(map[string]float64, len(part))
-		args := make([]any, len(part))
-		for i, n := range part {
-			distance[n.VectorID], args[i] = n.Distance, n.VectorID
-		}
-		found, err := Collect(ctx, db, scanNeighbor,
-			"SELECT "+neighborColumns+", 0.0"+findable+" AND v.id IN (?"+strings.Repeat(",?", len(args)-1)+")", args...)
-		if err != nil {
-			return nil, err
-		}
-		for i := range found {
-			found[i].Distance = distance[found[i].VectorID]
-		}
-		out = append(out, found...)
+	if len(top) == 0 {
+		return nil, nil
 	}
-	slices.SortFunc(out, nearer)
-	return out, nil
+	list := make([]byte, 0, 12*len(top))
+	for i := range top {
+		list = strconv.AppendInt(append(list, "[,"[min(i, 1)]), top[i].seq, 10)
+	}
+	// The order of the joins is given: without statistics SQLite may read all chunks for it.
+	found, err := Collect(ctx, db, func(s Scanner, n *Neighbor) error {
+		var at int
+		err := s.Scan(&at, &n.ChunkID, &n.FileID, &n.Content, &n.ChunkIndex, &n.FileName, &n.FilePath, &n.FileStatus)
+		n.VectorID, n.Distance = top[at].VectorID, top[at].Distance
+		return err
+	}, `SELECT j.key, v.chunk_id, v.file_id, c.content, c.chunk_index, f.name, f.path, f.status
+		FROM json_each(?) j CROSS JOIN knowledge_vectors v ON v.seq = j.value
+		CROSS JOIN knowledge_chunks c ON c.id = v.chunk_id CROSS JOIN knowledge_files f ON f.id = v.file_id
+		WHERE c.status = 'processed'`, string(append(list, ']')))
+	slices.SortFunc(found, nearer)
+	return found, err
 }
-
-const neighborColumns = "v.id, v.chunk_id, v.file_id, c.content, c.chunk_index, f.name, f.path, f.status"
 
 func scanNeighbor(s Scanner, n *Neighbor) error {
 	return s.Scan(&n.VectorID, &n.ChunkID, &n.FileID, &n.Content, &n.ChunkIndex, &n.FileName, &n.FilePath, &n.FileStatus, &n.Distance)
-}
-
-// operator is pgvector's for a metric, and its index operator class.
-func operator(m models.Metric) (op, class string) {
-	switch m {
-	case models.MetricL2:
-		return "<->", "vector_l2_ops"
-	case models.MetricIP:
-		return "<#>", "vector_ip_ops"
-	default:
-		return "<=>", "vector_cosine_ops"
-	}
-}
-
-func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-
-// Nearest asks pgvector. The base's id and its dimensions are literals: a partial expression
-// index is only considered when they are.
-func (e *postgresEngine) Nearest(ctx context.Context, db *gorm.DB, q NearestQuery) ([]Neighbor, error) {
-	op, _ := operator(q.Metric)
-	expr := fmt.Sprintf("(v.embedding::vector(%d) %s $1::vector)", q.Base.Dimensions, op)
-	args := []any{models.Vector(q.Vector).Text(), q.K}
-	param := func(v any) string { args = append(args, v); return "$" + strconv.Itoa(len(args)) }
-	var b strings.Builder
-	b.WriteString("SELECT " + neighborColumns + ", " + expr + " AS distance" + findable + " AND v.base_id = " + quoteLiteral(q.Base.ID))
-	if q.MaxDistance != nil {
-		b.WriteString(" AND " + expr + " <= " + param(*q.MaxDistance) + "::float8")
-	}
-	if len(q.FileStatus) > 0 {
-		in := make([]string, len(q.FileStatus))
-		for i, s := range q.FileStatus {
-			in[i] = param(string(s))
-		}
-		b.WriteString(" AND f.status IN (" + strings.Join(in, ", ") + ")")
-	}
-	// NaN sorts last in Postgres; it is the cosine of a zero vector and no answer.
-	b.WriteString(" ORDER BY " + expr + ", v.id LIMIT $2")
-	rows, err := db.Statement.ConnPool.QueryContext(ctx, b.String(), args...)
-	if err != nil {
-		return nil, classifyPostgres(err)
-	}
-	defer func() { _ = rows.Close() }()
-	var out []Neighbor
-	for rows.Next() {
-		var n Neighbor
-		if err := scanNeighbor(rows, &n); err != nil {
-			return nil, classifyPostgres(err)
-		}
-		if !math.IsNaN(n.Distance) {
-			out = append(out, n)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, classifyPostgres(err)
-	}
-	slices.SortFunc(out, nearer)
-	return out, nil
-}
-
-// maxIndexed is how many dimensions pgvector indexes of the type vector.
-const maxIndexed = 2000
-
-// minIndexed is how many rows a base needs before an index beats reading all of them.
-const minIndexed = 1000
-
-// VectorIndex describes a base's partial expression index. IVFFlat gets one list per 1,000 rows,
-// as pgvector's documentation advises up to a million rows.
-func (e *postgresEngine) VectorIndex(base models.KnowledgeBase, kind string, rows int64) (IndexSpec, string) {
-	if base.Dimensions > maxIndexed {
-		return IndexSpec{}, fmt.Sprintf("pgvector indexes up to %d dimensions, it has %d: its %d vectors are compared one by one", maxIndexed, base.Dimensions, rows)
-	}
-	if rows < minIndexed {
-		return IndexSpec{}, fmt.Sprintf("comparing its %d vectors one by one is fast; an index is made from %d on", rows, minIndexed)
-	}
-	_, class := operator(base.Metric)
-	sum := sha256.Sum256([]byte(base.ID))
-	ix := IndexSpec{
-		Name: "idx_knowledge_vectors_base_" + hex.EncodeToString(sum[:6]), Table: "knowledge_vectors", Method: kind,
-		Body: fmt.Sprintf("((embedding::vector(%d)) %s)", base.Dimensions, class),
-	}
-	if kind == "ivfflat" {
-		ix.Body += fmt.Sprintf(" WITH (lists = %d)", max(10, rows/1000))
-	}
-	ix.Body += " WHERE base_id = " + quoteLiteral(base.ID)
-	return ix, ""
-}
-
-// CreateIndex builds concurrently, and again where an earlier build was cut off and left an
-// invalid index.
-func (e *postgresEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, error) {
-	var exists, valid bool
-	err := e.pool.QueryRowContext(ctx, `SELECT count(*) > 0, coalesce(bool_and(i.indisvalid), false)
-		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = current_schema() AND c.relname = $1`, ix.Name).Scan(&exists, &valid)
-	if err != nil {
-		return false, classifyPostgres(err)
-	}
-	if valid {
-		return false, nil
-	}
-	if exists {
-		if _, err := e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+ix.Name); err != nil {
-			return false, classifyPostgres(err)
-		}
-	}
-	using := ""
-	if ix.Method != "" {
-		using = "USING " + ix.Method + " "
-	}
-	_, err = e.pool.ExecContext(ctx, "CREATE INDEX CONCURRENTLY IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+using+ix.Body)
-	return err == nil, classifyPostgres(err)
 }

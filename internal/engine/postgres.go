@@ -35,8 +35,13 @@ type postgresEngine struct {
 	log     Options
 	mu      sync.RWMutex
 	vectors error
+	indexes knownIndexes
+	// narrow says which filters let so few vectors pass that these are compared one by one.
+	narrow  float64
 	closing sync.Once
 	cerr    error
+	// running, which tests set, is called before a similarity query runs.
+	running func(ctx context.Context, db *gorm.DB, query string, args []any)
 }
 
 func openPostgresDSN(ctx context.Context, o Options, dsn string) (Engine, error) {
@@ -58,14 +63,6 @@ func openPostgresDSN(ctx context.Context, o Options, dsn string) (Engine, error)
 	}
 	if o.MaintenanceWorkMem > 0 {
 		set("maintenance_work_mem", kb(o.MaintenanceWorkMem))
-	}
-	// Set before the extension's library is loaded, these wait for it. They let an index answer with
-	// more than its defaults look at, and filters still find k rows.
-	for k, v := range map[string]string{
-		"hnsw.ef_search": "200", "hnsw.iterative_scan": "strict_order",
-		"ivfflat.probes": "32", "ivfflat.iterative_scan": "relaxed_order",
-	} {
-		set(k, v)
 	}
 	if o.Schema != "" {
 		if err := prepareSchema(ctx, cfg, o.Schema); err != nil {
@@ -125,7 +122,7 @@ func openPostgresPool(ctx context.Context, o Options, pool *sql.DB) (Engine, err
 }
 
 func newPostgres(ctx context.Context, o Options, pool *sql.DB, conns int, owned bool) (Engine, error) {
-	e := &postgresEngine{pool: pool, owned: owned, wanted: !o.NoVectors, log: o, turns: newTurns(conns-1, o.BusyTimeout)}
+	e := &postgresEngine{pool: pool, owned: owned, wanted: !o.NoVectors, log: o, turns: newTurns(conns-1, o.BusyTimeout), narrow: narrowPostgres}
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, classifyPostgres(err)
 	}
@@ -198,7 +195,7 @@ func (e *postgresEngine) enableVectors(ctx context.Context, ddl string) error {
 	case hasType && hasTable:
 		return nil
 	case !hasType && !available:
-		return fmt.Errorf("%w: this Postgres has no pgvector: install the extension (0.5 or newer), then open the database again", ErrUnsupported)
+		return fmt.Errorf("%w: this Postgres has no pgvector: install the extension (0.8 or newer), then open the database again", ErrUnsupported)
 	}
 	if !hasType {
 		_, err := e.pool.ExecContext(ctx, "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
@@ -405,6 +402,31 @@ func (e *postgresEngine) MatchTerms(_ string, q text.Query) TermMatch {
 		// 1 divides by the logarithm of the document's length, so that long texts do not always win.
 		Rank: "-ts_rank(t.terms, ?::text::tsquery, 1)", RankArgs: []any{lit},
 	}
+}
+
+// CreateIndex builds concurrently, and again where an earlier build was cut off and left an
+// invalid index.
+func (e *postgresEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, error) {
+	if ix.Base.ID != "" {
+		return e.createVectorIndex(ctx, ix)
+	}
+	var exists, valid bool
+	err := e.pool.QueryRowContext(ctx, `SELECT count(*) > 0, coalesce(bool_and(i.indisvalid), false)
+		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = current_schema() AND c.relname = $1`, ix.Name).Scan(&exists, &valid)
+	if err != nil {
+		return false, classifyPostgres(err)
+	}
+	if valid {
+		return false, nil
+	}
+	if exists {
+		if _, err := e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+ix.Name); err != nil {
+			return false, classifyPostgres(err)
+		}
+	}
+	_, err = e.pool.ExecContext(ctx, "CREATE INDEX CONCURRENTLY IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body)
+	return err == nil, classifyPostgres(err)
 }
 
 func (e *postgresEngine) Snapshot(context.Context, string) error {

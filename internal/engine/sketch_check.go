@@ -133,7 +133,7 @@ func eachUncoded(ctx context.Context, db *gorm.DB, set *sketchSet, low, high int
 			if err != nil {
 				return err
 			}
-			if enc.rotate(blob) == ignored {
+			if enc.rotate(raw{seq: r.seq, blob: blob}) == ignored {
 				continue
 			}
 			if st.Count++; len(st.Examples) < keptExamples {

@@ -18,22 +18,38 @@ import (
 
 var metrics = []models.Metric{models.MetricCosine, models.MetricL2, models.MetricIP}
 
-// sameAsExact checks that sketches find what comparing everything finds, but for a rare one.
+// sameAsExact checks that sketches find what comparing everything finds, but for a rare one. Vectors
+// that are equal have one code and are missed as one.
 func (v *vectors) sameAsExact(t rapid.TB, when string, query []float32, k int) {
 	t.Helper()
-	got, want := idsOf(v.nearest(query, k, false)), idsOf(v.nearest(query, k, true))
+	got, want := v.nearest(query, k, false), v.nearest(query, k, true)
 	if len(got) != len(want) {
 		t.Fatalf("%s: got %d answers, want %d", when, len(got), len(want))
 	}
-	missed := 0
-	for _, id := range want {
-		if !slices.Contains(got, id) {
-			missed++
+	found, missed := map[string]bool{}, map[float64]bool{}
+	for _, n := range got {
+		if found[n.VectorID] {
+			t.Fatalf("%s: got %s twice in %v", when, n.VectorID, idsOf(got))
+		}
+		found[n.VectorID] = true
+	}
+	for _, n := range want {
+		if !found[n.VectorID] {
+			missed[n.Distance] = true
 		}
 	}
-	if missed > max(1, k/20) {
-		t.Fatalf("%s: got %v, want %v", when, got, want)
+	if len(missed) > max(1, k/20) {
+		t.Fatalf("%s: got %v, want %v", when, idsOf(got), idsOf(want))
 	}
+}
+
+// again empties the base and gives it a metric.
+func (v *vectors) again(metric models.Metric) {
+	v.t.Helper()
+	v.base.Metric = metric
+	v.exec("DELETE FROM knowledge_bases")
+	v.exec("INSERT INTO knowledge_bases (id, name, dimensions, metric) VALUES ('kb', 'kb', ?, ?)", v.dims, string(metric))
+	v.exec("INSERT INTO knowledge_files (id, base_id, name, path, status, uploaded_at) VALUES ('f', 'kb', 'f', '/f', 'processed', 1)")
 }
 
 // TestSketchesFollowWrites does what applications do to vectors, in random order, and compares the
@@ -41,12 +57,17 @@ func (v *vectors) sameAsExact(t rapid.TB, when string, query []float32, k int) {
 func TestSketchesFollowWrites(t *testing.T) {
 	t.Parallel()
 	const dims = 32
+	v := openVectors(t, "sqlite::memory:", dims, models.MetricCosine)
+	s := engine.SketchesOf(v.e)
+	s.Lists(150, 16)
+	steps := 8
+	if testing.Short() {
+		steps = 4
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		metric := rapid.SampledFrom(metrics).Draw(rt, "metric")
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
-		v := openVectors(t, "sqlite::memory:", dims, metric)
-		s := engine.SketchesOf(v.e)
-		s.Lists(150, 16)
+		v.again(metric)
 		next := 0
 		add := func(n, batch int) {
 			v.add(next, noise(rng, n, dims), batch)
@@ -82,7 +103,7 @@ func TestSketchesFollowWrites(t *testing.T) {
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
+		for range rapid.IntRange(1, steps).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "action")
 			actions[name]()
 			for _, k := range []int{1, 10, 70} {
@@ -114,24 +135,39 @@ func (v *vectors) rollBack(data []float32, first int) {
 // TestTwoHandles writes by one handle what another has cached, as two processes do.
 func TestTwoHandles(t *testing.T) {
 	t.Parallel()
-	const dims = 64
+	const dims = 32
 	rng := rand.New(rand.NewPCG(3, 3))
 	path := filepath.Join(t.TempDir(), "v.db")
 	a, b := openVectors(t, path, dims, models.MetricL2), openVectors(t, path, dims, models.MetricL2)
-	data := noise(rng, 3000, dims)
-	a.add(0, data[:1000*dims], 500)
-	for round := range 4 {
+	engine.SketchesOf(a.e).Lists(400, 64)
+	engine.SketchesOf(b.e).Lists(400, 64)
+	const first, more = 300, 100
+	data := noise(rng, first+6*more, dims)
+	a.add(0, data[:first*dims], first)
+	for round := range 6 {
 		writer, reader := a, b
 		if round%2 == 1 {
 			writer, reader = b, a
 		}
 		reader.sameAsExact(t, "before", noise(rng, 1, dims), 10)
-		first := 1000 + 500*round
-		writer.add(first, data[first*dims:(first+500)*dims], 500)
-		if got := idsOf(reader.nearest(data[first*dims:(first+1)*dims], 1, false)); !slices.Equal(got, []string{fmt.Sprint("v", first)}) {
-			t.Errorf("round %d: got %v, want v%d, which the other handle wrote", round, got, first)
+		at := first + more*round
+		fresh := data[at*dims : (at+more)*dims]
+		writer.add(at, fresh, more)
+		if got := idsOf(reader.nearest(fresh[:dims], 1, false)); !slices.Equal(got, []string{fmt.Sprint("v", at)}) {
+			t.Errorf("round %d: got %v, want v%d, which the other handle wrote", round, got, at)
 		}
-		if round == 2 {
+		// What the reader has cached is replaced, deleted or made anew by the writer.
+		writer.upsert(round*40, fresh[dims:2*dims], 1)
+		writer.exec("DELETE FROM knowledge_chunks WHERE id = ?", fmt.Sprint("v", at))
+		got, want := idsOf(reader.nearest(fresh[dims:2*dims], 2, false)), []string{fmt.Sprint("v", round*40), fmt.Sprint("v", at+1)}
+		slices.Sort(got)
+		if slices.Sort(want); !slices.Equal(got, want) {
+			t.Errorf("round %d: got %v, want %v, which are the same vector", round, got, want)
+		}
+		if got := idsOf(reader.nearest(fresh[:dims], 1, false)); slices.Equal(got, []string{fmt.Sprint("v", at)}) {
+			t.Errorf("round %d: got %v, which the other handle deleted", round, got)
+		}
+		if round%2 == 0 {
 			writer.build()
 		}
 		reader.sameAsExact(t, "after", noise(rng, 1, dims), 10)
@@ -141,27 +177,31 @@ func TestTwoHandles(t *testing.T) {
 // TestBuildWhileWriting makes lists in one handle while another writes.
 func TestBuildWhileWriting(t *testing.T) {
 	t.Parallel()
-	const dims = 64
+	const dims = 32
+	half := 1500
+	if testing.Short() {
+		half = 300
+	}
 	rng := rand.New(rand.NewPCG(4, 4))
 	path := filepath.Join(t.TempDir(), "v.db")
 	a, b := openVectors(t, path, dims, models.MetricCosine), openVectors(t, path, dims, models.MetricCosine)
-	engine.SketchesOf(a.e).Lists(1000, 64)
-	engine.SketchesOf(b.e).Lists(1000, 64)
-	data := noise(rng, 6000, dims)
-	a.add(0, data[:3000*dims], 1000)
+	engine.SketchesOf(a.e).Lists(200, 64)
+	engine.SketchesOf(b.e).Lists(200, 64)
+	data := noise(rng, 2*half, dims)
+	a.add(0, data[:half*dims], half)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for i := 3000; i < 6000; i += 100 {
-			b.add(i, data[i*dims:(i+100)*dims], 100)
-			b.upsert(i-3000, data[(i-3000)*dims:(i-2990)*dims], 10)
+		for i := half; i < 2*half; i += 50 {
+			b.add(i, data[i*dims:(i+50)*dims], 50)
+			b.upsert(i-half, data[(i-half)*dims:(i-half+10)*dims], 10)
 		}
 	}()
 	for range 3 {
 		a.build()
 	}
 	<-done
-	for i := 0; i < 6000; i += 97 {
+	for i := 0; i < 2*half; i += half / 25 {
 		if got := idsOf(a.nearest(data[i*dims:(i+1)*dims], 1, false)); !slices.Equal(got, []string{fmt.Sprint("v", i)}) {
 			t.Errorf("nearest to v%d: got %v, want itself", i, got)
 		}
@@ -176,32 +216,33 @@ func TestDamagedSketches(t *testing.T) {
 	t.Parallel()
 	const dims = 64
 	rng := rand.New(rand.NewPCG(5, 5))
-	for name, damage := range map[string]string{
-		"a byte":            "UPDATE knowledge_sketch_blocks SET data = substr(data, 1, 40) || x'ff' || substr(data, 42)",
-		"cut off":           "UPDATE knowledge_sketch_blocks SET data = substr(data, 1, 20)",
-		"no centres":        "DELETE FROM knowledge_sketch_blocks WHERE list = -1",
-		"a centre, no code": "UPDATE knowledge_sketch_blocks SET data = (SELECT data FROM knowledge_sketch_blocks WHERE list = -1)",
+	v := openVectors(t, "sqlite::memory:", dims, models.MetricCosine)
+	s := engine.SketchesOf(v.e)
+	s.Lists(1<<40, 64)
+	for _, tt := range []struct{ name, damage string }{
+		{"a byte", "UPDATE knowledge_sketch_blocks SET data = substr(data, 1, 40) || x'ff' || substr(data, 42)"},
+		{"cut off", "UPDATE knowledge_sketch_blocks SET data = substr(data, 1, 20)"},
+		{"no centres", "DELETE FROM knowledge_sketch_blocks WHERE list = -1"},
+		{"a centre, no code", "UPDATE knowledge_sketch_blocks SET data = (SELECT data FROM knowledge_sketch_blocks WHERE list = -1)"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			v := openVectors(t, "sqlite::memory:", dims, models.MetricCosine)
-			data := noise(rng, 1500, dims)
-			v.add(0, data[:1200*dims], 600)
-			v.exec(damage)
-			engine.SketchesOf(v.e).Forget()
-			query := noise(rng, 1, dims)
-			if got, want := idsOf(v.nearest(query, 10, false)), idsOf(v.nearest(query, 10, true)); !slices.Equal(got, want) {
-				t.Errorf("over damaged sketches: got %v, want %v", got, want)
-			}
-			v.add(1200, data[1200*dims:], 300) // a writer is not stopped by them
-			before, _ := engine.SketchesOf(v.e).Counts()
-			if !v.build() {
-				t.Errorf("build: got nothing made, want new sketches")
-			}
-			v.sameAsExact(t, "mended", query, 10)
-			if after, _ := engine.SketchesOf(v.e).Counts(); after == before {
-				t.Errorf("mended: the query was answered without sketches")
-			}
-		})
+		v.again(models.MetricCosine)
+		data := noise(rng, 400, dims)
+		v.add(0, data[:300*dims], 300)
+		v.exec(tt.damage)
+		s.Forget()
+		query := noise(rng, 1, dims)
+		if got, want := idsOf(v.nearest(query, 10, false)), idsOf(v.nearest(query, 10, true)); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", tt.name, got, want)
+		}
+		v.add(300, data[300*dims:], 100) // a writer is not stopped by them
+		before, _ := s.Counts()
+		if !v.build() {
+			t.Errorf("%s, build: got nothing made, want new sketches", tt.name)
+		}
+		v.sameAsExact(t, tt.name+", mended", query, 10)
+		if after, _ := s.Counts(); after == before {
+			t.Errorf("%s, mended: the query was answered without sketches", tt.name)
+		}
 	}
 }
 
@@ -210,26 +251,26 @@ func TestOddVectorsBySketches(t *testing.T) {
 	t.Parallel()
 	const dims = 8
 	rng := rand.New(rand.NewPCG(6, 6))
+	v := openVectors(t, "sqlite::memory:", dims, models.MetricCosine)
+	engine.SketchesOf(v.e).Lists(1<<40, 64)
 	for _, metric := range metrics {
-		t.Run(string(metric), func(t *testing.T) {
-			v := openVectors(t, "sqlite::memory:", dims, metric)
-			data := noise(rng, 600, dims)
-			for i, x := range []float32{3e38, 1e-38, 0, 1e20} {
-				for d := range dims {
-					data[(100+i)*dims+d] = x
-				}
+		v.again(metric)
+		data := noise(rng, 300, dims)
+		for i, x := range []float32{3e38, 1e-38, 0, 1e20} {
+			for d := range dims {
+				data[(100+i)*dims+d] = x
 			}
-			v.add(0, data, 600)
-			v.exec("UPDATE knowledge_vectors SET embedding = x'00' WHERE id = 'v7'")
-			v.exec("UPDATE knowledge_vectors SET embedding = ? WHERE id = 'v8'", models.Vector(slices.Repeat([]float32{float32(math.NaN())}, dims)).Blob())
-			v.upsert(0, data[20*dims:300*dims], 100)
-			big := slices.Repeat([]float32{1e19}, dims)
-			for _, q := range [][]float32{data[:dims], data[101*dims : 102*dims], big} {
-				v.sameAsExact(t, "odd", q, 10)
-			}
-			v.build()
-			v.sameAsExact(t, "odd, built", data[:dims], 10)
-		})
+		}
+		v.add(0, data, 300)
+		v.exec("UPDATE knowledge_vectors SET embedding = x'00' WHERE id = 'v7'")
+		v.exec("UPDATE knowledge_vectors SET embedding = ? WHERE id = 'v8'", models.Vector(slices.Repeat([]float32{float32(math.NaN())}, dims)).Blob())
+		v.upsert(0, data[20*dims:120*dims], 100)
+		big := slices.Repeat([]float32{1e19}, dims)
+		for _, q := range [][]float32{data[:dims], data[101*dims : 102*dims], big} {
+			v.sameAsExact(t, string(metric)+", odd", q, 10)
+		}
+		v.build()
+		v.sameAsExact(t, string(metric)+", odd, built", data[:dims], 10)
 	}
 }
 
@@ -259,18 +300,20 @@ func TestBaseGoesWithItsSketches(t *testing.T) {
 func TestStaleCodesGoAway(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(8, 8))
-	v := openVectors(t, "sqlite::memory:", 64, models.MetricCosine)
-	v.add(0, noise(rng, 600, 64), 600)
+	const dims, n = 32, 150
+	v := openVectors(t, "sqlite::memory:", dims, models.MetricCosine)
+	engine.SketchesOf(v.e).Lists(1<<40, 64)
+	v.add(0, noise(rng, n, dims), n)
 	for range 12 {
-		v.upsert(0, noise(rng, 600, 64), 600)
+		v.upsert(0, noise(rng, n, dims), n)
 	}
 	db, err := v.e.Reader(t.Context())
 	check(t, err)
 	codes, err := engine.One(t.Context(), db, engine.Value[int64], "SELECT codes FROM knowledge_sketches")
-	if check(t, err); codes > 4*600 {
-		t.Errorf("codes of 600 vectors: got %d, want at most 2400", codes)
+	if check(t, err); codes > 4*n {
+		t.Errorf("codes of %d vectors: got %d, want at most %d", n, codes, 4*n)
 	}
-	v.sameAsExact(t, "replaced", noise(rng, 1, 64), 10)
+	v.sameAsExact(t, "replaced", noise(rng, 1, dims), 10)
 }
 
 // TestCacheKeepsItsLimit reads more codes than the cache may hold.
@@ -278,8 +321,8 @@ func TestCacheKeepsItsLimit(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(9, 9))
 	path := filepath.Join(t.TempDir(), "v.db")
-	openVectors(t, path, 64, models.MetricL2).add(0, noise(rng, 9000, 64), 3000)
-	e, err := engine.Open(t.Context(), engine.Options{DSN: path, SketchCache: 100_000, Logger: discard})
+	openVectors(t, path, 64, models.MetricL2).add(0, noise(rng, 2000, 64), 1000)
+	e, err := engine.Open(t.Context(), engine.Options{DSN: path, SketchCache: 45_000, Logger: discard})
 	check(t, err)
 	v := &vectors{t: t, e: e, dims: 64, base: models.KnowledgeBase{ID: "kb", Dimensions: 64, Metric: models.MetricL2}}
 	for range 3 {

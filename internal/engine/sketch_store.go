@@ -19,7 +19,7 @@ import (
 )
 
 // DefaultSketchCache is how many bytes of sketches are kept in memory unless Options say otherwise.
-// A vector of 768 dimensions takes 116 of them.
+// A vector of 768 dimensions takes 120 of them.
 const DefaultSketchCache = 64 << 20
 
 // sketches is SQLite's index of vectors: blocks of codes in the tables knowledge_sketch*, and a cache
@@ -50,9 +50,11 @@ type sketchTuning struct {
 	listsFrom int64
 	// deviations is how wrong estimates are taken to be at most, in standard deviations of their error.
 	deviations float32
+	// narrow says which filters let so few vectors pass that these are compared one by one.
+	narrow float64
 }
 
-var defaultTuning = sketchTuning{foldAt: 256, maxFold: 8192, listsFrom: 20000, deviations: 2.4}
+var defaultTuning = sketchTuning{foldAt: 256, maxFold: 8192, listsFrom: 20000, deviations: 2.4, narrow: narrowSQLite}
 
 func newSketches(cacheBytes int64) *sketches {
 	if cacheBytes <= 0 {
@@ -192,8 +194,8 @@ func damagedSketches(base string, err error) error {
 }
 
 // read returns the blocks with these ids, in their order, from the cache or the database.
-func (s *sketches) read(ctx context.Context, db *gorm.DB, set *sketchSet, ids []int64) ([]*sketch.Block, error) {
-	out := make([]*sketch.Block, len(ids))
+func (s *sketches) read(ctx context.Context, db *gorm.DB, set *sketchSet, ids []int64) ([]*sketch.Columns, error) {
+	out := make([]*sketch.Columns, len(ids))
 	at := map[int64]int{}
 	var missing []int64
 	for i, id := range ids {
@@ -224,8 +226,9 @@ func (s *sketches) read(ctx context.Context, db *gorm.DB, set *sketchSet, ids []
 		if err != nil {
 			return nil, damagedSketches(set.base, err)
 		}
-		s.cache.put(id, b)
-		out[at[id]] = b
+		c := b.Columns()
+		s.cache.put(id, c)
+		out[at[id]] = c
 	}
 	if err := rows.Err(); err != nil {
 		return nil, classifySQLite(err)
@@ -285,7 +288,7 @@ type blockCache struct {
 }
 
 type cachedBlock struct {
-	*sketch.Block
+	*sketch.Columns
 	last int64
 }
 
@@ -293,7 +296,7 @@ func newBlockCache(limit int64) blockCache {
 	return blockCache{limit: limit, blocks: map[int64]*cachedBlock{}}
 }
 
-func (c *blockCache) get(id int64) *sketch.Block {
+func (c *blockCache) get(id int64) *sketch.Columns {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.blocks[id]
@@ -302,11 +305,11 @@ func (c *blockCache) get(id int64) *sketch.Block {
 	}
 	c.tick++
 	b.last = c.tick
-	return b.Block
+	return b.Columns
 }
 
 // put keeps a block. Of a full cache about an eighth is dropped at once, what was used longest ago.
-func (c *blockCache) put(id int64, b *sketch.Block) {
+func (c *blockCache) put(id int64, b *sketch.Columns) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if b.Bytes() > c.limit || c.blocks[id] != nil {

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -10,9 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/migration"
@@ -128,56 +127,50 @@ func idsOf(ns []engine.Neighbor) []string {
 
 // result is what measure found.
 type result struct {
-	recall    float64
-	p50, p95  time.Duration
-	cold      time.Duration
-	exact     time.Duration
-	perQuery  float64
-	answered  int64
-	questions int
+	recall              float64
+	perQuery            float64
+	answered, questions int64
 }
 
 func (r result) String() string {
-	return fmt.Sprintf("recall@k %.4f, p50 %s, p95 %s, first %s, exact %s, %.0f vectors compared a query, %d of %d queries by sketches",
-		r.recall, r.p50.Round(time.Microsecond), r.p95.Round(time.Microsecond), r.cold.Round(time.Microsecond), r.exact.Round(time.Microsecond), r.perQuery, r.answered, r.questions)
+	return fmt.Sprintf("recall@k %.4f, %.0f vectors compared a query, %d of %d queries by sketches", r.recall, r.perQuery, r.answered, r.questions)
 }
 
-// measure compares the answers by sketches with the exact ones.
-func (v *vectors) measure(queries [][]float32, k int) result {
+// measure compares the answers by sketches with the nearest of data, whose rows are v0, v1 ….
+func (v *vectors) measure(data []float32, queries [][]float32, k int) result {
 	v.t.Helper()
 	s := engine.SketchesOf(v.e)
-	s.Forget()
 	a0, c0 := s.Counts()
-	var took []time.Duration
-	got := make([][]string, len(queries))
-	for round := range 2 {
-		for i, q := range queries {
-			start := time.Now()
-			got[i] = idsOf(v.nearest(q, k, false))
-			if round == 1 || i == 0 {
-				took = append(took, time.Since(start))
-			}
-		}
-	}
-	r := result{cold: took[0], questions: 2 * len(queries)}
-	a1, c1 := s.Counts()
-	r.answered, r.perQuery = a1-a0, float64(c1-c0)/float64(r.questions)
-	took = took[1:]
-	slices.Sort(took)
-	r.p50, r.p95 = took[len(took)/2], took[len(took)*95/100]
-	hits, total := 0, 0
-	start := time.Now()
-	for i, q := range queries {
-		for _, id := range idsOf(v.nearest(q, k, true)) {
-			total++
-			if slices.Contains(got[i], id) {
+	hits := 0
+	for _, q := range queries {
+		got := idsOf(v.nearest(q, k, false))
+		for _, id := range v.truth(data, q, k) {
+			if slices.Contains(got, id) {
 				hits++
 			}
 		}
 	}
-	r.exact = time.Since(start) / time.Duration(len(queries))
-	r.recall = float64(hits) / float64(total)
-	return r
+	a1, c1 := s.Counts()
+	n := len(queries)
+	return result{float64(hits) / float64(n*k), float64(c1-c0) / float64(n), a1 - a0, int64(n)}
+}
+
+// truth is what comparing every row of data finds.
+func (v *vectors) truth(data, query []float32, k int) []string {
+	type row struct {
+		at int
+		d  float64
+	}
+	rows := make([]row, len(data)/v.dims)
+	for i := range rows {
+		rows[i] = row{i, engine.Distance(v.base.Metric, query, data[i*v.dims:(i+1)*v.dims])}
+	}
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.d, b.d) })
+	ids := make([]string, k)
+	for i := range ids {
+		ids[i] = fmt.Sprint("v", rows[i].at)
+	}
+	return ids
 }
 
 func noise(rng *rand.Rand, n, dims int) []float32 {
@@ -233,27 +226,35 @@ func shared(t testing.TB, name string) []float32 {
 	return out
 }
 
-// TestRecallOnRealEmbeddings asks for the ten nearest of 6,000 sentences, by codes and by lists.
+// TestRecallOnRealEmbeddings asks for the nearest of real sentences, by codes and by lists. The vectors
+// have length 1, so that the order is the same by every metric. Package bench reports recall at scale.
 func TestRecallOnRealEmbeddings(t *testing.T) {
 	t.Parallel()
-	data, queries := shared(t, "embeddings-512.base.f32"), split(shared(t, "embeddings-512.query.f32"), 512)
-	for _, metric := range []models.Metric{models.MetricCosine, models.MetricL2, models.MetricIP} {
-		t.Run(string(metric), func(t *testing.T) {
+	const dims = 512
+	data, queries := shared(t, "embeddings-512.base.f32"), split(shared(t, "embeddings-512.query.f32"), dims)
+	for _, tt := range []struct {
+		metric        models.Metric
+		rows, queries int
+	}{{models.MetricCosine, 6000, 100}, {models.MetricL2, 2000, 40}, {models.MetricIP, 2000, 40}} {
+		t.Run(string(tt.metric), func(t *testing.T) {
 			t.Parallel()
-			queries := queries
-			if metric != models.MetricCosine {
-				queries = queries[:len(queries)/4] // the vectors have length 1: the order is the same
+			if testing.Short() {
+				if tt.metric != models.MetricCosine {
+					t.Skip("the order is that of cosine")
+				}
+				tt.rows, tt.queries = tt.rows/8, tt.queries/5
 			}
-			v := openVectors(t, filepath.Join(t.TempDir(), "v.db"), 512, metric)
+			data, queries := data[:tt.rows*dims], queries[:tt.queries]
+			v := openVectors(t, filepath.Join(t.TempDir(), "v.db"), dims, tt.metric)
 			v.add(0, data, 1000)
-			wantRecall(t, "codes", v.measure(queries, 10), 0.99)
-			wantRecall(t, "codes, 100 nearest", v.measure(queries[:20], 100), 0.99)
-			engine.SketchesOf(v.e).Lists(1000, 256)
+			wantRecall(t, "codes", v.measure(data, queries, 10), 0.99)
+			wantRecall(t, "codes, 100 nearest", v.measure(data, queries[:10], 100), 0.99)
+			engine.SketchesOf(v.e).Lists(100, 256)
 			if !v.build() {
 				t.Errorf("build: got nothing made, want lists")
 			}
-			wantRecall(t, "lists", v.measure(queries, 10), 0.99)
-			wantRecall(t, "lists, 100 nearest", v.measure(queries[:20], 100), 0.99)
+			wantRecall(t, "lists", v.measure(data, queries, 10), 0.99)
+			wantRecall(t, "lists, 100 nearest", v.measure(data, queries[:10], 100), 0.99)
 		})
 	}
 }
@@ -269,44 +270,32 @@ func wantRecall(t *testing.T, what string, r result, least float64) {
 	}
 }
 
-// TestRecallAtScale is for the figures: TALKBASE_SCALE names what is measured, such as
-// clusters:100000:768 or noise:100000:768.
-func TestRecallAtScale(t *testing.T) {
-	spec := os.Getenv("TALKBASE_SCALE")
-	kind, n, dims := "clusters", 5000, 96
-	if spec != "" {
-		var size, d string
-		parts := strings.Split(spec, ":")
-		kind, size, d = parts[0], parts[1], parts[2]
-		_, err := fmt.Sscan(size+" "+d, &n, &dims)
-		check(t, err)
+// TestRecallOnMadeUpVectors asks for the nearest in clusters and in noise, by codes and by lists.
+func TestRecallOnMadeUpVectors(t *testing.T) {
+	t.Parallel()
+	const dims = 64
+	n, queries := 3000, 30
+	if testing.Short() {
+		n, queries = 600, 10
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	v := openVectors(t, filepath.Join(t.TempDir(), "v.db"), dims, models.MetricCosine)
-	if spec == "" {
-		engine.SketchesOf(v.e).Lists(2000, 256)
+	inClusters, near := clusters(rng, n, dims, queries)
+	for _, tt := range []struct {
+		name    string
+		data    []float32
+		queries [][]float32
+		least   float64
+	}{{"clusters", inClusters, near, 0.99}, {"noise", noise(rng, n, dims), split(noise(rng, queries, dims), dims), 0.95}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			v := openVectors(t, filepath.Join(t.TempDir(), "v.db"), dims, models.MetricCosine)
+			v.add(0, tt.data, 1000)
+			wantRecall(t, "codes", v.measure(tt.data, tt.queries, 10), tt.least)
+			engine.SketchesOf(v.e).Lists(500, 256)
+			if !v.build() {
+				t.Errorf("build: got nothing made, want lists")
+			}
+			wantRecall(t, "lists", v.measure(tt.data, tt.queries, 10), tt.least)
+		})
 	}
-	var queries [][]float32
-	start := time.Now()
-	if kind == "clusters" {
-		data, qs := clusters(rng, n, dims, 100)
-		v.add(0, data, 5000)
-		queries = qs
-	} else {
-		v.add(0, noise(rng, n, dims), 5000)
-		queries = split(noise(rng, 50, dims), dims)
-	}
-	t.Logf("filled in %s", time.Since(start).Round(time.Millisecond))
-	if n > 200_000 {
-		queries = queries[:20] // the exact answers take seconds each
-	}
-	least := 0.99
-	if kind != "clusters" {
-		least = 0.95
-	}
-	wantRecall(t, "codes", v.measure(queries, 10), least)
-	start = time.Now()
-	v.build()
-	t.Logf("built in %s", time.Since(start).Round(time.Millisecond))
-	wantRecall(t, "lists", v.measure(queries, 10), least)
 }

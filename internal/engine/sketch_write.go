@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -17,10 +18,11 @@ import (
 // maxRebuild bounds how many vectors a writer gives new codes to get rid of those that are stale.
 const maxRebuild = 20000
 
-// raw is a vector as it is stored.
+// raw is a vector as it is stored, or as it was given.
 type raw struct {
 	seq  int64
 	blob []byte
+	vec  []float32
 }
 
 // encoder makes codes of vectors relative to the centre of list 0.
@@ -45,15 +47,17 @@ const (
 
 // rotate leaves the rotated vector in e.rot. Vectors of a base with the cosine metric get length 1
 // first, so that the nearest by angle are the nearest by distance.
-func (e *encoder) rotate(blob []byte) state {
-	if len(blob) != 4*len(e.vec) {
+func (e *encoder) rotate(r raw) state {
+	if r.vec == nil && len(r.blob) == 4*len(e.vec) {
+		for i := range e.vec {
+			e.vec[i] = math.Float32frombits(binary.LittleEndian.Uint32(r.blob[4*i:]))
+		}
+	} else if len(r.vec) == len(e.vec) {
+		copy(e.vec, r.vec)
+	} else {
 		return ignored
 	}
-	var norm2 float64
-	for i := range e.vec {
-		e.vec[i] = math.Float32frombits(binary.LittleEndian.Uint32(blob[4*i:]))
-		norm2 += float64(e.vec[i]) * float64(e.vec[i])
-	}
+	norm2 := squares(e.vec)
 	if math.IsNaN(norm2) || e.set.metric == models.MetricCosine && (norm2 == 0 || math.IsInf(norm2, 0)) {
 		return ignored
 	}
@@ -65,6 +69,19 @@ func (e *encoder) rotate(blob []byte) state {
 	}
 	e.set.rotation.Rotate(e.rot, e.vec)
 	return coded
+}
+
+// squares is the squared length of v.
+func squares(v []float32) float64 {
+	var a, b float64 // two sums, which do not wait for each other
+	for ; len(v) >= 2; v = v[2:] {
+		a += float64(v[0]) * float64(v[0])
+		b += float64(v[1]) * float64(v[1])
+	}
+	for _, x := range v {
+		a += float64(x) * float64(x)
+	}
+	return a + b
 }
 
 func unit(v []float32, norm2 float64) {
@@ -85,7 +102,7 @@ func (s *sketches) foldAll(ctx context.Context, tx *gorm.DB, rows []models.Knowl
 	for i := range rows {
 		if base := rows[i].BaseID; !seen[base] {
 			seen[base] = true
-			if err := s.fold(ctx, tx, base); err != nil {
+			if err := s.fold(ctx, tx, base, rows); err != nil {
 				return err
 			}
 		}
@@ -94,8 +111,8 @@ func (s *sketches) foldAll(ctx context.Context, tx *gorm.DB, rows []models.Knowl
 }
 
 // fold gives codes to vectors that have none, if there are enough of them and at most maxFold, in the
-// writer's own transaction.
-func (s *sketches) fold(ctx context.Context, tx *gorm.DB, base string) error {
+// writer's own transaction. The rows are what was just written.
+func (s *sketches) fold(ctx context.Context, tx *gorm.DB, base string, rows []models.KnowledgeVector) error {
 	var upto sql.NullInt64
 	waiting, err := One(ctx, tx, func(sc Scanner, n *int64) error { return sc.Scan(&upto, n) },
 		`SELECT upto, (SELECT count(*) FROM (SELECT 1 FROM knowledge_vectors WHERE base_id = s.id AND seq > coalesce(upto, 0) LIMIT ?)) +
@@ -119,7 +136,7 @@ func (s *sketches) fold(ctx context.Context, tx *gorm.DB, base string) error {
 	if set == nil || !set.fits(shape) {
 		return s.restart(ctx, tx, shape)
 	}
-	if err := s.append(ctx, tx, set); err != nil && !errors.Is(err, sketch.ErrDamaged) {
+	if err := s.append(ctx, tx, set, rows); err != nil && !errors.Is(err, sketch.ErrDamaged) {
 		return err
 	}
 	return nil
@@ -164,7 +181,7 @@ func (s *sketchSet) mean(rows []raw) []float32 {
 	e := newEncoder(s)
 	var all []float32
 	for i := 0; i < len(rows); i += 1 + len(rows)/2000 {
-		if e.rotate(rows[i].blob) == coded {
+		if e.rotate(rows[i]) == coded {
 			all = append(all, e.rot...)
 		}
 	}
@@ -181,7 +198,7 @@ func (s *sketchSet) encode(rows []raw) (*sketch.Block, []int64) {
 		for i := from; i < to; i++ {
 			b := sketch.NewBlock(s.rotation.Padded())
 			for _, r := range rows[i*part : min((i+1)*part, len(rows))] {
-				st := e.rotate(r.blob)
+				st := e.rotate(r)
 				if st == coded {
 					sketch.Subtract(e.rot, e.rot, s.flat)
 					if !b.Append(r.seq, e.rot) {
@@ -216,7 +233,7 @@ func (s *sketchSet) keep(ctx context.Context, tx *gorm.DB, seqs []int64) error {
 
 // append gives codes to what is pending and to the next vectors, and joins them with the last block
 // that is not full.
-func (s *sketches) append(ctx context.Context, tx *gorm.DB, old *sketchSet) error {
+func (s *sketches) append(ctx context.Context, tx *gorm.DB, old *sketchSet, rows []models.KnowledgeVector) error {
 	if old.codes >= old.nextCheck {
 		live, err := One(ctx, tx, Value[int64], "SELECT count(*) FROM knowledge_vectors WHERE base_id = ?", old.base)
 		if err != nil {
@@ -234,8 +251,7 @@ func (s *sketches) append(ctx context.Context, tx *gorm.DB, old *sketchSet) erro
 	if err != nil {
 		return err
 	}
-	fresh, err := collectRaw(ctx, tx, "SELECT seq, embedding FROM knowledge_vectors WHERE base_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-		old.base, old.upto, max(1, s.tuning.maxFold-int64(len(changed))))
+	fresh, err := freshRaw(ctx, tx, old, max(1, s.tuning.maxFold-int64(len(changed))), rows)
 	if err != nil {
 		return err
 	}
@@ -263,6 +279,26 @@ func (s *sketches) append(ctx context.Context, tx *gorm.DB, old *sketchSet) erro
 		return err
 	}
 	return set.save(ctx, tx)
+}
+
+// freshRaw returns the next vectors that have no code. Of those that were just written only the seqs
+// are read: reading a vector costs as much as making its code.
+func freshRaw(ctx context.Context, tx *gorm.DB, set *sketchSet, most int64, written []models.KnowledgeVector) ([]raw, error) {
+	given := make(map[string][]float32, len(written))
+	for i := range written {
+		given[written[i].ID] = written[i].Embedding
+	}
+	rows, err := Collect(ctx, tx, func(s Scanner, r *raw) error {
+		var id string
+		err := s.Scan(&r.seq, &id)
+		r.vec = given[id]
+		return err
+	}, "SELECT seq, id FROM knowledge_vectors WHERE base_id = ? AND seq > ? ORDER BY seq LIMIT ?", set.base, set.upto, most)
+	if err != nil || !slices.ContainsFunc(rows, func(r raw) bool { return r.vec == nil }) {
+		return rows, err
+	}
+	return collectRaw(ctx, tx, "SELECT seq, embedding FROM knowledge_vectors WHERE base_id = ? AND seq > ? AND seq <= ? ORDER BY seq",
+		set.base, set.upto, rows[len(rows)-1].seq)
 }
 
 // settle takes from the pending what gets codes now, and what was deleted.
@@ -295,7 +331,7 @@ func (s *sketches) small(ctx context.Context, tx *gorm.DB, set *sketchSet) ([]in
 		return nil, nil, err
 	}
 	for _, b := range blocks {
-		out.AppendAll(b)
+		out.AppendAll(b.Block())
 	}
 	return ids, out, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
-	"math/bits"
 )
 
 // ErrDamaged is wrapped by every error of decoding: the bytes are not what was encoded.
@@ -83,7 +82,7 @@ func DecodeBlock(data []byte, padded int) (*Block, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Block{Words: words, Seqs: make([]int64, n), Bits: make([]uint64, n*words), ones: make([]float32, n)}
+	b := &Block{Words: words, Seqs: make([]int64, n), Bits: make([]uint64, n*words)}
 	for i := range b.Seqs {
 		b.Seqs[i] = int64(binary.LittleEndian.Uint64(body[8*i:]))
 	}
@@ -94,13 +93,6 @@ func DecodeBlock(data []byte, padded int) (*Block, error) {
 	body = body[8*len(b.Bits):]
 	b.Factor = floats(body[:4*n])
 	b.Norm2 = floats(body[4*n:])
-	for i := range b.ones {
-		ones := 0
-		for _, w := range b.Bits[i*words : (i+1)*words] {
-			ones += bits.OnesCount64(w)
-		}
-		b.ones[i] = float32(ones)
-	}
 	return b, nil
 }
 

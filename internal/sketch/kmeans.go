@@ -14,20 +14,24 @@ type Centres struct {
 	padded int
 	all    []float32 // one after the other
 	mean   []float32
-	codes  *Block
+	codes  *Columns // nil where all are compared
 }
 
 // NewCentres prepares centres, rotated vectors of padded coordinates one after the other.
 func NewCentres(all []float32, padded int) *Centres {
-	c := &Centres{padded: padded, all: all, mean: Mean(all, padded), codes: NewBlock(padded)}
+	c := &Centres{padded: padded, all: all, mean: Mean(all, padded)}
+	if c.Len() <= 2*shortlist {
+		return c
+	}
+	codes := NewBlock(padded)
 	diff := make([]float32, padded)
 	for i := range c.Len() {
 		Subtract(diff, c.At(i), c.mean)
-		if !c.codes.Append(int64(i), diff) {
-			c.codes = nil // compare them all
-			break
+		if !codes.Append(int64(i), diff) {
+			return c
 		}
 	}
+	c.codes = codes.Columns()
 	return c
 }
 
@@ -39,11 +43,11 @@ func (c *Centres) At(i int) []float32 { return c.all[i*c.padded : (i+1)*c.padded
 
 // Finder is what one goroutine needs to search Centres.
 type Finder struct {
-	c    *Centres
-	q    Query
-	diff []float32
-	est  []Estimate
-	by   []ranked
+	c      *Centres
+	q      Query
+	diff   []float32
+	scores []float32
+	by     []ranked
 }
 
 type ranked struct {
@@ -53,7 +57,15 @@ type ranked struct {
 
 // Finder returns a new one.
 func (c *Centres) Finder() *Finder {
-	return &Finder{c: c, diff: make([]float32, c.padded), est: make([]Estimate, c.Len()), by: make([]ranked, 0, c.Len())}
+	return &Finder{c: c, diff: make([]float32, c.padded), scores: make([]float32, c.Len())}
+}
+
+// estimate fills in the scores: for each centre, its squared distance from x but for a summand that
+// is the same for all.
+func (f *Finder) estimate(x []float32) {
+	Subtract(f.diff, x, f.c.mean)
+	f.q.Set(f.diff)
+	f.c.codes.Scores(&f.q, Score{Norm2: 1, Dot: 2}, f.scores)
 }
 
 // shortlist is how many centres are compared exactly after their codes were.
@@ -62,7 +74,7 @@ const shortlist = 6
 // Nearest returns the centre nearest to x, or one about as near.
 func (f *Finder) Nearest(x []float32) int {
 	c := f.c
-	if c.codes == nil || c.Len() <= 2*shortlist {
+	if c.codes == nil {
 		best, at := float32(0), -1
 		for i := range c.Len() {
 			if d := Distance2(x, c.At(i)); at < 0 || d < best {
@@ -71,13 +83,10 @@ func (f *Finder) Nearest(x []float32) int {
 		}
 		return at
 	}
-	Subtract(f.diff, x, c.mean)
-	f.q.Set(f.diff)
-	c.codes.Estimates(&f.q, f.est)
+	f.estimate(x)
 	var top [shortlist]ranked
 	n := 0
-	for i, e := range f.est {
-		d := c.codes.Norm2[i] - 2*e.Dot
+	for i, d := range f.scores {
 		if n == shortlist && d >= top[n-1].d {
 			continue
 		}
@@ -97,16 +106,63 @@ func (f *Finder) Nearest(x []float32) int {
 	return best.at
 }
 
-// Ranked calls to for every centre, the nearest to x first.
-func (f *Finder) Ranked(x []float32, to func(at int)) {
+// Ranked returns the n centres nearest to x, or some about as near, the nearest first.
+func (f *Finder) Ranked(x []float32, n int) []int {
+	n = min(n, f.c.Len())
 	f.by = f.by[:0]
-	for i := range f.c.Len() {
-		f.by = append(f.by, ranked{i, Distance2(x, f.c.At(i))})
+	exact := 2*n + 8*shortlist
+	if f.c.codes == nil || exact >= f.c.Len() {
+		for i := range f.c.Len() {
+			f.by = append(f.by, ranked{i, 0})
+		}
+	} else {
+		f.estimate(x)
+		limit := smallest(slices.Clone(f.scores), exact-1)
+		for i, d := range f.scores {
+			if d <= limit {
+				f.by = append(f.by, ranked{i, 0})
+			}
+		}
+	}
+	for i := range f.by {
+		f.by[i].d = Distance2(x, f.c.At(f.by[i].at))
 	}
 	slices.SortFunc(f.by, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.d, b.d), cmp.Compare(a.at, b.at)) })
-	for _, r := range f.by {
-		to(r.at)
+	out := make([]int, n)
+	for i := range out {
+		out[i] = f.by[i].at
 	}
+	return out
+}
+
+// smallest returns the number that would be at the k-th place if a were sorted, and mixes a up
+// (Hoare's selection).
+func smallest(a []float32, k int) float32 {
+	for len(a) > 1 {
+		pivot := a[len(a)/2]
+		i, j := 0, len(a)-1
+		for i <= j {
+			for a[i] < pivot {
+				i++
+			}
+			for pivot < a[j] {
+				j--
+			}
+			if i <= j {
+				a[i], a[j] = a[j], a[i]
+				i, j = i+1, j-1
+			}
+		}
+		switch {
+		case k <= j:
+			a = a[:j+1]
+		case k >= i:
+			a, k = a[i:], k-i
+		default:
+			return a[k]
+		}
+	}
+	return a[0]
 }
 
 // iterations of k-means: more move the centres little, and any centres give right answers.

@@ -85,7 +85,12 @@ func halves(x []float32) {
 // hadamard is the fast Walsh-Hadamard transform in place, two levels at a time; the length is a power
 // of two and at least 4.
 func hadamard(x []float32) {
-	h := 1
+	for y := x; len(y) >= 4; y = y[4:] {
+		p, q, r, s := y[0], y[1], y[2], y[3]
+		p, q, r, s = p+q, p-q, r+s, r-s
+		y[0], y[1], y[2], y[3] = p+r, q+s, p-r, q-s
+	}
+	h := 4
 	for ; 4*h <= len(x); h *= 4 {
 		for i := 0; i < len(x); i += 4 * h {
 			a := x[i : i+h]

@@ -1,6 +1,7 @@
 package sketch
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -39,6 +40,18 @@ func TestRotationKeepsProducts(t *testing.T) {
 	})
 }
 
+type estimate struct{ dot, sigma float32 }
+
+// estimates are the estimated products of the query and every code, and the deviations of their errors.
+func estimates(c *Columns, q *Query) []estimate {
+	out := make([]estimate, c.Len())
+	c.Search(q, Score{Dot: 1}, 1, float32(math.Inf(1)), func(i int, value, wrong float32) float32 {
+		out[i] = estimate{-value, wrong}
+		return float32(math.Inf(1))
+	})
+	return out
+}
+
 // TestEstimatesAreUnbiasedAndBounded draws many pairs: the mean error in units of the stated deviation
 // is about 0, its square about at most 1.
 func TestEstimatesAreUnbiasedAndBounded(t *testing.T) {
@@ -67,10 +80,8 @@ func TestEstimatesAreUnbiasedAndBounded(t *testing.T) {
 				}
 				want = append(want, dot64(v, q))
 			}
-			est := make([]Estimate, b.Len())
-			b.Estimates(&query, est)
-			for i, e := range est {
-				z := (float64(e.Dot) - want[i]) / (float64(e.Sigma) + 1e-6)
+			for i, e := range estimates(b.Columns(), &query) {
+				z := (float64(e.dot) - want[i]) / (float64(e.sigma) + 1e-6)
 				sum += z
 				sum2 += z * z
 				if math.Abs(z) > 3.5 {
@@ -112,9 +123,7 @@ func TestBlockRoundTrip(t *testing.T) {
 		}
 		var q Query
 		q.Set(gauss(rng, padded))
-		a, c := make([]Estimate, b.Len()), make([]Estimate, b.Len())
-		b.Estimates(&q, a)
-		got.Estimates(&q, c)
+		a, c := estimates(b.Columns(), &q), estimates(got.Columns().Block().Columns(), &q)
 		for i := range a {
 			if a[i] != c[i] || b.Seqs[i] != got.Seqs[i] {
 				t.Fatalf("code %d: got %v of %d, want %v of %d", i, c[i], got.Seqs[i], a[i], b.Seqs[i])
@@ -166,8 +175,8 @@ func FuzzDecodeBlock(f *testing.F) {
 			if b, err := DecodeBlock(d, padded); err == nil {
 				var q Query
 				q.Set(make([]float32, padded))
-				b.Estimates(&q, make([]Estimate, b.Len()))
-				if string(b.Encode()) != string(d) {
+				estimates(b.Columns(), &q)
+				if string(b.Columns().Block().Encode()) != string(d) {
 					t.Errorf("encoded again: got other bytes")
 				}
 			}
@@ -191,16 +200,29 @@ func BenchmarkEncode768(b *testing.B) {
 	}
 }
 
-func BenchmarkEstimates768(b *testing.B) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	blk := NewBlock(768)
-	for range BlockSize {
-		blk.Append(1, gauss(rng, 768))
+func BenchmarkSearch(b *testing.B) {
+	for _, dims := range []int{256, 768} {
+		b.Run(fmt.Sprint(dims), func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(1, 1))
+			blk := NewBlock(dims)
+			for range BlockSize {
+				blk.Append(1, gauss(rng, dims))
+			}
+			c := blk.Columns()
+			var q Query
+			q.Set(gauss(rng, dims))
+			for b.Loop() {
+				c.Search(&q, Score{Dot: 1}, 2, -1e9, func(int, float32, float32) float32 { return -1e9 })
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/BlockSize, "ns/code")
+		})
 	}
+}
+
+func BenchmarkQuery768(b *testing.B) {
+	v := gauss(rand.New(rand.NewPCG(1, 1)), 768)
 	var q Query
-	q.Set(gauss(rng, 768))
-	out := make([]Estimate, BlockSize)
 	for b.Loop() {
-		blk.Estimates(&q, out)
+		q.Set(v)
 	}
 }
