@@ -127,7 +127,7 @@ func (p *page) stats(name string, st repo.Statistics, unsupported error) {
 		{name: "Files", right: true},
 		{name: "Chunks", right: true},
 		{name: "Vectors", right: true},
-		{name: "Index"},
+		{name: "Index"}, {name: "Recall", right: true},
 		{name: "Model"},
 		{name: "Name"},
 	}, rows)
