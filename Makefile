@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench fuzz kill cover ci
+.PHONY: help demo test lint fmt bench migration fuzz kill soak cover ci
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -19,6 +19,9 @@ fmt: ## format the code
 bench: ## compare with raw SQL through the same drivers, side by side
 	scripts/postgres run -- sh -c 'cd bench && go run ./cmd/report'
 
+migration: ## compare whole imports with bare copies and with pgloader, and show their memory (minutes, 12 GB of disk)
+	scripts/postgres run -- sh -c 'cd bench && go run ./cmd/report -only migration'
+
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
 	@set -e; for pkg in $$(go list ./...); do \
@@ -32,6 +35,10 @@ KILLS ?= 2000
 kill: ## kill importing processes KILLS times on each engine, and import 100 random legacy sets
 	TALKBASE_KILLS=$(KILLS) TALKBASE_RANDOM_SETS=100 scripts/postgres run -- \
 		go test ./tests -count=1 -timeout 4h -run 'KilledImports|RandomImports' -v -rapid.checks=100
+
+SOAK ?= 5m
+soak: ## mix all operations from many goroutines and two processes for SOAK on each engine, with the race detector
+	TALKBASE_SOAK=$(SOAK) scripts/postgres run -- go test ./tests -race -count=1 -timeout 4h -run Soak -v
 
 cover: ## write the coverage of all tests to cover.html
 	scripts/postgres run -- go test -coverpkg=./... -coverprofile=cover.out ./...

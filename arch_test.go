@@ -12,7 +12,7 @@ const modulePath = "github.com/talkbase/talkbase"
 // layers are the packages in the order they may import each other: a package imports only from
 // layers before its own.
 var layers = []string{
-	"models", "embedding", "internal/text", "internal/sketch", "internal/engine", "repo", "migration", "services", "",
+	"memory", "models", "embedding", "internal/text", "internal/sketch", "internal/engine", "repo", "migration", "services", "",
 }
 
 func goList(t *testing.T, args ...string) []string {
@@ -49,7 +49,7 @@ func TestLibraryLinksNothingOfTheCommandLineOrTests(t *testing.T) {
 	for _, dep := range goList(t, "-deps", ".") {
 		for _, banned := range []string{
 			"duckdb", "spf13/", "stretchr/testify", "rogpeppe/", "pgregory.net/rapid", "goleak",
-			"go-pretty", "vbauerster", "arrow", "openai", "tidwall",
+			"go-pretty", "vbauerster", "arrow", "openai", "tidwall", "opentelemetry.io/otel/sdk",
 		} {
 			if strings.Contains(dep, banned) {
 				t.Errorf("the library links %s", dep)

@@ -11,10 +11,13 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"gorm.io/gorm"
 
 	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/internal/engine"
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -47,9 +50,17 @@ type Config struct {
 	Performance PerformanceConfig
 	Logging     LoggingConfig
 
-	// Logger is the host's; Logging is then only about the level. It never receives the values of
-	// queries.
+	// Logger is the host's; Logging is then only about the level and slow queries. It never receives the
+	// values of queries.
 	Logger *slog.Logger
+	// TracerProvider and MeterProvider are the host's of OpenTelemetry; without them nothing is traced and
+	// measured. Calls and statements get spans, statements, connections and memory metrics, without the values
+	// of queries and the server's address.
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
+
+	// Memory is shared with other databases of the program, in place of Performance.MemoryBudget.
+	Memory *memory.Manager
 }
 
 // VectorConfig is about the knowledge base.
@@ -67,10 +78,15 @@ type VectorConfig struct {
 	Index string
 }
 
-// PerformanceConfig sets how much memory the database may use. Sizes are written as Postgres writes
+// PerformanceConfig sets how much memory the database and its calls may use. Sizes are written as Postgres writes
 // them: 64kB, 256MB, 1GB, each unit 1,024 times the one before. A setting that was given and has no
 // effect on the database at hand is named in a log line.
 type PerformanceConfig struct {
+	// MemoryBudget is what the calls of this process that need much memory may use together, 256MB when "":
+	// imports, inserts of many rows, and the cache of vector sketches, which gives its part back when others
+	// need it. Calls wait for each other to stay below it; DB.Memory shows it. Calls that need less than
+	// 1 MB do not count, nor do the buffers below, which belong to the engine.
+	MemoryBudget string
 	// MemoryLimit stands in for SharedBuffers when that is "".
 	MemoryLimit string
 	// SharedBuffers is 256MB when "". SQLite: PRAGMA mmap_size of each connection, memory that the
@@ -100,6 +116,8 @@ type LoggingConfig struct {
 	// Destination is "stderr" (when ""), "stdout", or a file to append to, created 0600. It has no effect
 	// with a Logger of the host's.
 	Destination string
+	// SlowQuery is from when on a statement is logged as a warning, 500 ms when 0, never when negative.
+	SlowQuery time.Duration
 }
 
 // sizes are parsed with the units that Postgres has.
@@ -164,6 +182,15 @@ func (c Config) resolve() (r resolved, err error) {
 	if err := c.resolveVectors(&r); err != nil {
 		return r, err
 	}
+	if o.Memory = c.Memory; o.Memory == nil {
+		budget, err := parseSize("MemoryBudget", p.MemoryBudget, "256MB")
+		if err != nil {
+			return r, err
+		}
+		o.Memory = memory.New(budget)
+	} else if p.MemoryBudget != "" {
+		return r, engine.Invalidf("Config names two memory budgets: set one of Memory and Performance.MemoryBudget")
+	}
 	o.Given = map[string]string{}
 	for name, v := range map[string]string{
 		"Schema": c.Schema, "MemoryLimit": p.MemoryLimit, "SharedBuffers": p.SharedBuffers, "WorkMem": p.WorkMem,
@@ -176,7 +203,11 @@ func (c Config) resolve() (r resolved, err error) {
 	if p.MaxConns != 0 {
 		o.Given["MaxConns"] = strconv.Itoa(p.MaxConns)
 	}
-	o.Logger, r.closeLog, err = c.logger()
+	if o.Logger, r.closeLog, err = c.logger(); err != nil {
+		return r, err
+	}
+	o.Observer = engine.NewObserver(o.Logger, c.Logging.SlowQuery)
+	err = o.Observer.Telemetry(c.TracerProvider, c.MeterProvider)
 	r.options, r.migrate = o, c.Migrate
 	return r, err
 }

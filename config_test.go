@@ -27,6 +27,7 @@ func TestOpenRefusesABadConfiguration(t *testing.T) {
 		"bad size":            {DSN: dsn, Performance: talkbase.PerformanceConfig{WorkMem: "lots"}},
 		"bad synchronous":     {DSN: dsn, Performance: talkbase.PerformanceConfig{Synchronous: "OFF"}},
 		"negative conns":      {DSN: dsn, Performance: talkbase.PerformanceConfig{MaxConns: -1}},
+		"bad memory budget":   {DSN: dsn, Performance: talkbase.PerformanceConfig{MemoryBudget: "half"}},
 		"bad level":           {DSN: dsn, Logging: talkbase.LoggingConfig{Level: "loud"}},
 		"bad destination":     {DSN: dsn, Logging: talkbase.LoggingConfig{Destination: filepath.Join(t.TempDir(), "no", "log")}},
 	} {

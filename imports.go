@@ -3,6 +3,7 @@ package talkbase
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -27,7 +28,22 @@ func (db *DB) Import(ctx context.Context, opts migration.ImportOptions) (*migrat
 		}
 		opts.BackupDir = dir
 	}
-	return migration.Import(ctx, db.Bulk(), opts)
+	ctx, finish := db.work(ctx, "import", "Import", &opts.Progress)
+	r, err := migration.Import(ctx, db.Bulk(), opts)
+	finish(err, slog.Bool("dry_run", opts.DryRun))
+	return r, err
+}
+
+// work has a long piece of work logged and traced, by way of the Progress of its options. Finish takes
+// what became of it.
+func (db *DB) work(ctx context.Context, name, span string, progress *func(migration.Progress)) (spanned context.Context, finish func(error, ...slog.Attr)) {
+	ctx, end := db.late.Observer.Operation(ctx, span)
+	told, ended := migration.LogProgress(ctx, db.resolved.options.Logger, name, *progress)
+	*progress = told
+	return ctx, func(err error, more ...slog.Attr) {
+		ended(err, more...)
+		end(err)
+	}
 }
 
 func (db *DB) backupDir(ctx context.Context) (string, error) {
@@ -54,12 +70,22 @@ func (db *DB) ImportRuns(ctx context.Context) ([]models.ImportRun, error) {
 
 // VerifyImport compares what is stored with what an import wrote; see migration.Verify.
 func (db *DB) VerifyImport(ctx context.Context, run string, opts migration.VerifyOptions) (*migration.Verification, error) {
-	return migration.Verify(ctx, db.Bulk(), run, opts)
+	ctx, finish := db.work(ctx, "verification", "VerifyImport", &opts.Progress)
+	v, err := migration.Verify(ctx, db.Bulk(), run, opts)
+	if err != nil {
+		finish(err)
+		return v, err
+	}
+	finish(nil, slog.Bool("ok", v.OK))
+	return v, nil
 }
 
 // RollbackImport takes an import out again; see migration.Rollback.
 func (db *DB) RollbackImport(ctx context.Context, run string, opts migration.RollbackOptions) (*migration.RollbackReport, error) {
-	return migration.Rollback(ctx, db.Bulk(), run, opts)
+	ctx, finish := db.work(ctx, "rollback", "RollbackImport", &opts.Progress)
+	r, err := migration.Rollback(ctx, db.Bulk(), run, opts)
+	finish(err)
+	return r, err
 }
 
 // Digests returns a digest of the rows of every table; see migration.Digests.

@@ -57,7 +57,7 @@ func newDB(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, engine.Wrap("open database", err)
 	}
-	late := &engine.Late{}
+	late := &engine.Late{Observer: r.options.Observer, Memory: r.options.Memory}
 	store := repo.NewStore(late, r.defaults)
 	schema := migration.NewSchema(late, r.index, r.options.Logger)
 	return &DB{

@@ -15,6 +15,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if Child() {
+		return
+	}
 	flag.Parse()
 	code, err := runWith(m)
 	if err != nil {
@@ -85,3 +88,4 @@ func BenchmarkPresenter(b *testing.B) { run(b, GroupPresenter) }
 func BenchmarkVectors(b *testing.B)   { run(b, GroupVectors) }
 func BenchmarkImport(b *testing.B)    { run(b, GroupImport) }
 func BenchmarkSearch(b *testing.B)    { run(b, GroupSearch) }
+func BenchmarkOverhead(b *testing.B)  { run(b, GroupOverhead) }

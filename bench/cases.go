@@ -38,7 +38,7 @@ const (
 )
 
 // Groups are all groups, in the order of the report.
-var Groups = []string{GroupSize, GroupPresenter, GroupVectors, GroupImport, GroupSearch}
+var Groups = []string{GroupSize, GroupPresenter, GroupVectors, GroupImport, GroupSearch, GroupMigration, GroupOverhead}
 
 // Group returns the comparisons of a group on an engine. Databases are made as they are needed.
 func (e *Env) Group(ctx context.Context, group, engine string, s Sizes) ([]Comparison, error) {
@@ -65,6 +65,8 @@ func (e *Env) group(ctx context.Context, group, engine string, s Sizes) ([]Compa
 		return e.bulkImport(ctx, engine, s)
 	case GroupSearch:
 		return e.search(ctx, engine, s)
+	case GroupOverhead:
+		return e.overhead(ctx, engine, s)
 	}
 	return nil, fmt.Errorf("no group %q", group)
 }

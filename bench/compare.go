@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 	"time"
 )
 
@@ -23,6 +22,9 @@ type Comparison struct {
 	Group, Name, Engine string
 	// Target is the ratio that is wanted at most; 0 where the comparison only informs.
 	Target float64
+	// Least is the throughput that is wanted of A, as a multiple of B's, where the ratio is one of
+	// throughputs.
+	Least float64
 	// Rows is how many rows one run handles, for rates; 0 where times are shown.
 	Rows int
 	// Slow sides run once a turn.
@@ -33,14 +35,17 @@ type Comparison struct {
 // Result is what a comparison showed.
 type Result struct {
 	Comparison
-	// Ratio is the median of the turns' ratios, Low and High its quartiles.
+	// Ratio is the median of the turns' ratios, of times, or of throughputs in a match; Low and High are
+	// its quartiles.
 	Ratio, Low, High float64
 	// TimeA and TimeB are the medians of one run.
 	TimeA, TimeB time.Duration
 }
 
 // OK reports whether the target is reached; it is true where there is none.
-func (r Result) OK() bool { return r.Target == 0 || r.Ratio <= r.Target }
+func (r Result) OK() bool {
+	return (r.Target == 0 || r.Ratio <= r.Target) && r.Ratio >= r.Least
+}
 
 // Compare runs both sides in turns, A B B A …, for so many rounds. A turn of a side that is not slow
 // runs as often as fits into turn.
@@ -59,7 +64,6 @@ func Compare(ctx context.Context, c Comparison, rounds int, turn time.Duration) 
 		}
 		n = max(5, int(turn/max(took/20, 1)))
 	}
-	var ratios []float64
 	var as, bs []time.Duration
 	for round := range rounds {
 		var took [2]time.Duration
@@ -73,13 +77,8 @@ func Compare(ctx context.Context, c Comparison, rounds int, turn time.Duration) 
 			took[which] = d / time.Duration(n)
 		}
 		as, bs = append(as, took[0]), append(bs, took[1])
-		ratios = append(ratios, float64(took[0])/float64(took[1]))
 	}
-	slices.Sort(ratios)
-	slices.Sort(as)
-	slices.Sort(bs)
-	res.Ratio, res.Low, res.High = middle(ratios), ratios[len(ratios)/4], ratios[len(ratios)*3/4]
-	res.TimeA, res.TimeB = middle(as), middle(bs)
+	res.set(as, bs, false)
 	return res, nil
 }
 

@@ -26,11 +26,14 @@ type Env struct {
 	DSN string
 	// Log receives a line for each database made.
 	Log io.Writer
+	// Profile is a folder for the profiles of child processes, "" for none.
+	Profile string
 
-	dir   string
-	loads []string
-	made  map[string]*Database
-	close []func() error
+	dir     string
+	loads   []string
+	imports []Imported
+	made    map[string]*Database
+	close   []func() error
 	// groups are the comparisons that were made, with what they need in the databases.
 	groups map[string][]Comparison
 }
@@ -98,11 +101,14 @@ func (e *Env) Database(ctx context.Context, engine, name string, messages int) (
 	if err := d.Raw.Settle(ctx); err != nil {
 		return nil, err
 	}
-	load := fmt.Sprintf("%s: %s messages made and loaded in %.1f s, %.0f a second.", key, count(messages), d.LoadTime.Seconds(), float64(messages)/d.LoadTime.Seconds())
-	e.loads = append(e.loads, load)
-	_, _ = fmt.Fprintln(e.Log, load)
+	e.load(fmt.Sprintf("%s: %s messages made and loaded in %.1f s, %.0f a second.", key, count(messages), d.LoadTime.Seconds(), float64(messages)/d.LoadTime.Seconds()))
 	e.made[key] = d
 	return d, nil
+}
+
+func (e *Env) load(line string) {
+	e.loads = append(e.loads, line)
+	_, _ = fmt.Fprintln(e.Log, line)
 }
 
 // Relaxed returns d opened again with synchronous=NORMAL on both sides; it is for SQLite.
@@ -124,16 +130,21 @@ func (e *Env) Relaxed(ctx context.Context, d *Database) (*Database, error) {
 }
 
 func (e *Env) open(ctx context.Context, d *Database, synchronous string) (*talkbase.DB, error) {
+	db, err := e.connect(ctx, d, synchronous)
+	if err == nil {
+		e.close = append(e.close, db.Close)
+	}
+	return db, err
+}
+
+// connect is open for a caller that closes the database.
+func (e *Env) connect(ctx context.Context, d *Database, synchronous string) (*talkbase.DB, error) {
 	cfg := talkbase.Config{DSN: d.path}
 	if d.Engine == Postgres {
 		cfg.DSN, cfg.Schema = e.DSN, d.schema
 	}
 	cfg.Performance.Synchronous = synchronous
-	db, err := talkbase.Open(ctx, cfg)
-	if err == nil {
-		e.close = append(e.close, db.Close)
-	}
-	return db, err
+	return talkbase.Open(ctx, cfg)
 }
 
 func (e *Env) openRaw(ctx context.Context, d *Database, synchronous string) (raw Raw, err error) {
@@ -149,11 +160,16 @@ func (e *Env) openRaw(ctx context.Context, d *Database, synchronous string) (raw
 }
 
 func (e *Env) dropSchema(ctx context.Context, schema string) error {
+	return e.exec(ctx, "DROP SCHEMA IF EXISTS "+pgx.Identifier{schema}.Sanitize()+" CASCADE")
+}
+
+// exec runs a statement on the server.
+func (e *Env) exec(ctx context.Context, statement string) error {
 	conn, err := pgx.Connect(ctx, e.DSN)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+pgx.Identifier{schema}.Sanitize()+" CASCADE")
+	_, err = conn.Exec(ctx, statement)
 	return err
 }

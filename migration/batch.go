@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 )
 
@@ -78,6 +79,7 @@ type page[T any] struct {
 	// stored says that an earlier attempt at the import stored it.
 	stored bool
 	bytes  int64
+	room   *memory.Reservation
 	err    error
 }
 
@@ -87,7 +89,9 @@ func (s *stream[T]) run(ctx context.Context) error {
 	s.job.state.table(s.target)
 	s.job.sync()
 	if s.serial || s.job.opts.Width <= 1 {
-		return s.finish(ctx, s.read(ctx, func(p page[T]) error { return s.take(ctx, p) }))
+		return s.finish(ctx, s.read(ctx, func(p page[T]) error {
+			return s.job.memory.Do(ctx, s.job.weight(p.bytes), func(ctx context.Context) error { return s.take(ctx, p) })
+		}))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -104,28 +108,30 @@ func (s *stream[T]) run(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		if err := s.read(ctx, func(p page[T]) error {
-			if err := s.job.memory.Acquire(ctx, s.job.weight(p.bytes)); err != nil {
+		if err := s.read(ctx, func(p page[T]) (err error) {
+			if p.room, err = s.job.memory.Acquire(ctx, s.job.weight(p.bytes)); err != nil {
 				return err
 			}
-			return send(p)
+			if err = send(p); err != nil {
+				p.room.Release()
+			}
+			return err
 		}); err != nil {
 			_ = send(page[T]{err: err})
 		}
 	}()
 	var err error
+	covered := s.job.memory.With(ctx) // what storing a page takes is part of what the page has set aside
 	for p := range pages {
 		if err == nil {
 			if err = p.err; err == nil {
-				err = s.take(ctx, p)
+				err = s.take(covered, p)
 			}
 			if err != nil {
 				cancel()
 			}
 		}
-		if p.err == nil {
-			s.job.memory.Release(s.job.weight(p.bytes))
-		}
+		p.room.Release()
 	}
 	<-done
 	return s.finish(ctx, err)
@@ -228,7 +234,11 @@ func (s *stream[T]) store(ctx context.Context, rows []transformed[T]) error {
 			return err
 		})
 	}
-	err := batch(ctx, func(ctx context.Context) ([]settled[T], error) { return s.attempt(ctx, rows) })
+	err := batch(ctx, func(ctx context.Context) ([]settled[T], error) { return s.attempt(ctx, rows, s.job.fresh) })
+	if err != nil && ctx.Err() == nil && s.job.target.Refused(err) && s.job.fresh != nil {
+		// Somebody else may have stored an id that was new.
+		err = batch(ctx, func(ctx context.Context) ([]settled[T], error) { return s.attempt(ctx, rows, nil) })
+	}
 	if err != nil && ctx.Err() == nil && s.job.target.Refused(err) && len(rows) == 1 {
 		r := rows[0]
 		r.reject, r.detail = ReasonRefused, err.Error()
@@ -252,24 +262,24 @@ func (s *stream[T]) store(ctx context.Context, rows []transformed[T]) error {
 	return s.store(ctx, rows[half:])
 }
 
-// attempt decides about each row and writes the new ones, in the batch's transaction. It leaves
-// rows as they are, so that it can run again.
-func (s *stream[T]) attempt(ctx context.Context, rows []transformed[T]) ([]settled[T], error) {
+// attempt decides about each row and writes the new ones, in the batch's transaction. What fresh knows
+// to be new is not looked up. It leaves rows as they are, so that it can run again.
+func (s *stream[T]) attempt(ctx context.Context, rows []transformed[T], fresh *newIDs) ([]settled[T], error) {
 	if s.begin != nil {
 		s.begin()
 	}
-	out, have, err := s.meet(ctx, rows)
+	out, have, err := s.meet(ctx, rows, fresh)
 	if err != nil {
 		return nil, err
 	}
-	var fresh []*transformed[T]
+	var absent []*transformed[T]
 	for i := range out {
 		if _, there := have[out[i].key]; out[i].reject == "" && !there {
-			fresh = append(fresh, &out[i].transformed)
+			absent = append(absent, &out[i].transformed)
 		}
 	}
-	if s.link != nil && len(fresh) > 0 {
-		if err := s.link(ctx, fresh); err != nil {
+	if s.link != nil && len(absent) > 0 {
+		if err := s.link(ctx, absent); err != nil {
 			return nil, err
 		}
 	}
@@ -285,8 +295,9 @@ func (s *stream[T]) attempt(ctx context.Context, rows []transformed[T]) ([]settl
 	return out, s.insert(ctx, insert)
 }
 
-// meet looks up what the target holds under the keys of rows.
-func (s *stream[T]) meet(ctx context.Context, rows []transformed[T]) ([]settled[T], map[string]T, error) {
+// meet looks up what the target holds under the keys of rows, apart from those that fresh knows to be
+// new.
+func (s *stream[T]) meet(ctx context.Context, rows []transformed[T], fresh *newIDs) ([]settled[T], map[string]T, error) {
 	out := make([]settled[T], len(rows))
 	ids := make([]string, 0, len(rows))
 	for i, r := range rows {
@@ -297,7 +308,7 @@ func (s *stream[T]) meet(ctx context.Context, rows []transformed[T]) ([]settled[
 		}
 	}
 	have := map[string]T{}
-	if len(ids) == 0 {
+	if ids = fresh.known(s.target, ids); len(ids) == 0 {
 		return out, have, nil
 	}
 	slices.Sort(ids)
@@ -343,7 +354,7 @@ func (s *stream[T]) judge(out []settled[T], have map[string]T) (insert, replace 
 
 // lookUp tells done what became of rows that are stored.
 func (s *stream[T]) lookUp(ctx context.Context, rows []transformed[T]) error {
-	out, have, err := s.meet(ctx, rows)
+	out, have, err := s.meet(ctx, rows, nil)
 	if err != nil {
 		return &targetError{fmt.Errorf("migration: %s: reading %s: %w", s.job.report.Path, s.target, err)}
 	}
@@ -388,7 +399,7 @@ func (s *stream[T]) record(ctx context.Context, rows []settled[T]) (sourceProgre
 			found = append(found, s.entry(o.key, o.there))
 		case written:
 			counts.written(o.notes)
-			wrote = append(wrote, s.entry(o.key, &o.row))
+			wrote = append(wrote, s.written(&o))
 			if o.there != nil {
 				replaced = append(replaced, *o.there)
 			}
@@ -433,6 +444,15 @@ func (s *stream[T]) recordMade(ctx context.Context, next *sourceProgress) ([]ent
 	return out, s.job.journal(ctx, tableConversations, out, nil, nil)
 }
 
+// written is the entry of a row that was written. One that replaced another may have taken over something
+// of it since it was transformed.
+func (s *stream[T]) written(o *settled[T]) entry {
+	if _, ok := any(&o.row).(*models.Conversation); ok || o.there != nil {
+		return s.entry(o.key, &o.row)
+	}
+	return entry{key: o.key, full: o.hash}
+}
+
 func (s *stream[T]) entry(key string, row *T) entry {
 	if c, ok := any(row).(*models.Conversation); ok {
 		return conversationEntry(c)
@@ -451,8 +471,14 @@ func (s *stream[T]) rejected(o settled[T]) Reject {
 func (s *stream[T]) stored(ctx context.Context, rows []settled[T], next sourceProgress) error {
 	s.job.state = next
 	s.job.sync()
+	if s.made != nil {
+		for _, c := range s.made() {
+			s.job.fresh.add(tableConversations, c.ConvID)
+		}
+	}
 	for _, o := range rows {
 		if o.verdict != rejected {
+			s.job.fresh.add(s.target, o.key)
 			continue
 		}
 		r := s.rejected(o)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,8 +13,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sync/semaphore"
 
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -35,11 +36,11 @@ import (
 // anything is written. A file in which it shows on the way after all ends with what was read so far
 // stored; the other files are still imported.
 func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportReport, error) {
-	i := &importer{real: target, target: target, opts: opts.withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
+	i := &importer{real: target, target: target, opts: opts.within(target).withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
 	if i.opts.Replay != "" {
 		i.opts.Width = 1 // what rows refer to is looked for in the target
 	}
-	i.memory = semaphore.NewWeighted(i.opts.MemoryLimit)
+	i.memory = memoryOf(target).Part(i.opts.MemoryLimit)
 	start := time.Now()
 	err := i.run(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
@@ -67,7 +68,7 @@ type importer struct {
 	real, target Target
 	opts         ImportOptions
 	report       *ImportReport
-	memory       *semaphore.Weighted
+	memory       *memory.Manager
 	phase        Phase
 	work         string
 	closers      []func() error
@@ -76,6 +77,8 @@ type importer struct {
 	row      models.ImportRun
 	recorded bool
 	later    putOff
+	// fresh is nil unless the target was empty when the run began.
+	fresh *newIDs
 	// seq is the number of the journal's next batch.
 	seq     int64
 	rejects *rejectLog
@@ -99,8 +102,8 @@ type openSource struct {
 type putOff struct {
 	// Deferred says that the text index was left to the end.
 	Deferred bool `json:"deferred,omitempty"`
-	// Indexes are those that were dropped.
-	Indexes []repo.DroppedIndex `json:"indexes,omitempty"`
+	// Dropped are indexes and the like that are to be made again.
+	Dropped []repo.Dropped `json:"dropped,omitempty"`
 	// Text is how far the text of each table is indexed, by its integer key.
 	Text map[string]int64 `json:"text,omitempty"`
 }
@@ -130,7 +133,8 @@ func (i *importer) run(ctx context.Context) error {
 		{PhaseInitialize, i.initialize},
 		{PhaseConversations, func(ctx context.Context) error { return i.load(ctx, KindSQLite) }},
 		{PhaseKnowledge, func(ctx context.Context) error { return i.load(ctx, KindDuckDB) }},
-		{PhaseIndex, i.makeUp},
+		{PhaseIndex, i.makeIndexes},
+		{PhaseText, i.makeText},
 		{PhaseValidate, i.validate},
 	} {
 		if ctx.Err() != nil {
@@ -423,6 +427,9 @@ func (i *importer) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if empty && !i.recorded {
+		i.fresh = newNewIDs()
+	}
 	i.recorded = true
 	if d, ok := i.target.(deferring); ok && i.later.Deferred {
 		i.target = d.WithoutText()
@@ -512,12 +519,12 @@ type warner interface{ Warnings() []string }
 // record stores the run with its sources; fresh has what an empty target allows put off.
 func (i *importer) record(ctx context.Context, fresh bool) error {
 	if fresh && !i.opts.DryRun {
-		dropped, err := i.target.DropIndexes(ctx)
+		dropped, err := i.target.DropForLoad(ctx)
 		if err != nil {
 			return err
 		}
 		_, defers := i.target.(deferring)
-		i.later = putOff{Deferred: defers, Indexes: dropped}
+		i.later = putOff{Deferred: defers, Dropped: dropped}
 	}
 	i.row.Phase = string(i.phase)
 	if err := i.saveRun(ctx); err != nil || i.recorded {
@@ -607,83 +614,113 @@ func (i *importer) one(ctx context.Context, position int64, s *openSource) (err 
 	}
 }
 
-// makeUp makes what was put off: indexes, then the text index.
-func (i *importer) makeUp(ctx context.Context) error {
+// makeIndexes makes the indexes that were put off.
+func (i *importer) makeIndexes(ctx context.Context) error {
 	if i.opts.DryRun {
 		return nil
 	}
-	return makeUp(ctx, i.target, i.row, &i.later, i.tell)
+	return i.puttingOff().restore(ctx, false)
+}
+
+// makeText makes the text index where it was put off.
+func (i *importer) makeText(ctx context.Context) error {
+	if i.opts.DryRun {
+		return nil
+	}
+	return i.puttingOff().text(ctx)
+}
+
+func (i *importer) puttingOff() makeUp {
+	return makeUp{target: i.target, row: i.row, later: &i.later, tell: i.tell}
 }
 
 // makeUp makes what a run put off, and notes how far it has come.
-func makeUp(ctx context.Context, target Target, row models.ImportRun, later *putOff, tell func(Progress)) error {
-	save := func(ctx context.Context, next putOff) error {
-		if err := target.OwnRun(ctx, row.ID, row.Owner); err != nil {
+type makeUp struct {
+	target Target
+	row    models.ImportRun
+	later  *putOff
+	tell   func(Progress)
+}
+
+// step does a part of the work and notes, in the same transaction, what is left then.
+func (m makeUp) step(ctx context.Context, do func(ctx context.Context) (putOff, error)) error {
+	var next putOff
+	err := m.target.Batch(ctx, func(ctx context.Context) (err error) {
+		if next, err = do(ctx); err != nil {
 			return err
 		}
-		var err error
+		if err := m.target.OwnRun(ctx, m.row.ID, m.row.Owner); err != nil {
+			return err
+		}
+		row := m.row
 		if row.Progress, err = models.NewJSON(next); err != nil {
 			return err
 		}
-		return target.SaveRun(ctx, row)
+		return m.target.SaveRun(ctx, row)
+	})
+	if err == nil {
+		*m.later = next
 	}
-	total := int64(len(later.Indexes))
-	for len(later.Indexes) > 0 {
-		next := *later
-		next.Indexes = later.Indexes[1:]
-		err := target.Batch(ctx, func(ctx context.Context) error {
-			if err := target.RestoreIndex(ctx, later.Indexes[0]); err != nil {
-				return err
-			}
-			return save(ctx, next)
+	return err
+}
+
+// restore makes what was dropped, of the text index or of all else.
+func (m makeUp) restore(ctx context.Context, text bool) error {
+	var done, total int64
+	for _, d := range m.later.Dropped {
+		if d.Text == text {
+			total++
+		}
+	}
+	for _, d := range slices.Clone(m.later.Dropped) {
+		if d.Text != text {
+			continue
+		}
+		err := m.step(ctx, func(ctx context.Context) (putOff, error) {
+			next := *m.later
+			next.Dropped = slices.DeleteFunc(slices.Clone(next.Dropped), func(o repo.Dropped) bool { return o.Name == d.Name })
+			return next, m.target.Restore(ctx, d)
 		})
 		if err != nil {
-			return fmt.Errorf("migration: index %s: %w", later.Indexes[0].Name, err)
+			return fmt.Errorf("migration: making %s again: %w", d.Name, err)
 		}
-		*later = next
-		tell(Progress{Done: total - int64(len(later.Indexes)), Total: total})
+		done++
+		m.tell(Progress{Done: done, Total: total})
 	}
-	if !later.Deferred {
-		return nil
-	}
-	for _, table := range []string{tableConversations, tableMessages, tableChunks} {
-		if err := makeUpText(ctx, target, table, later, save, tell); err != nil {
-			return err
-		}
-	}
-	next := putOff{}
-	if err := target.Batch(ctx, func(ctx context.Context) error { return save(ctx, next) }); err != nil {
-		return err
-	}
-	*later = next
 	return nil
 }
 
-func makeUpText(ctx context.Context, target Target, table string, later *putOff, save func(context.Context, putOff) error, tell func(Progress)) error {
+func (m makeUp) text(ctx context.Context) error {
+	if m.later.Deferred {
+		for _, table := range []string{tableConversations, tableMessages, tableChunks} {
+			if err := m.textOf(ctx, table); err != nil {
+				return fmt.Errorf("migration: indexing the text of %s: %w", table, err)
+			}
+		}
+	}
+	if err := m.restore(ctx, true); err != nil || !m.later.Deferred {
+		return err
+	}
+	return m.step(ctx, func(context.Context) (putOff, error) { return putOff{}, nil })
+}
+
+func (m makeUp) textOf(ctx context.Context, table string) error {
 	var done int64
 	for {
-		next := putOff{Deferred: true, Text: map[string]int64{}}
-		for t, at := range later.Text {
-			next.Text[t] = at
-		}
-		var n int
-		err := target.Batch(ctx, func(ctx context.Context) error {
-			last, rows, err := target.IndexText(ctx, table, later.Text[table])
-			if err != nil {
-				return err
+		n := 0
+		err := m.step(ctx, func(ctx context.Context) (next putOff, err error) {
+			next = *m.later
+			if next.Text = maps.Clone(next.Text); next.Text == nil {
+				next.Text = map[string]int64{}
 			}
-			n, next.Text[table] = rows, last
-			return save(ctx, next)
+			next.Text[table], n, err = m.target.IndexText(ctx, table, m.later.Text[table])
+			return next, err
 		})
-		if err != nil {
-			return fmt.Errorf("migration: indexing the text of %s: %w", table, err)
-		}
-		*later = next
-		if n == 0 {
-			return nil
+		if err != nil || n == 0 {
+			return err
 		}
 		done += int64(n)
-		tell(Progress{Table: table, Done: done})
+		m.tell(Progress{Table: table, Done: done})
 	}
 }
 

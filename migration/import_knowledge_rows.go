@@ -274,6 +274,14 @@ func (k *knowledgeJob) vectors(ctx context.Context, t SourceTable) error {
 			return out, nil
 		},
 		link: k.linkVectors,
+		done: func(_ context.Context, rows []settled[models.KnowledgeVector]) error {
+			for _, o := range rows {
+				if o.verdict != rejected {
+					k.fresh.add(chunksWithVectors, o.row.ChunkID)
+				}
+			}
+			return nil
+		},
 	}
 	return s.run(ctx)
 }
@@ -345,6 +353,9 @@ func (k *knowledgeJob) placeVector(t *transformed[models.KnowledgeVector], where
 	}
 }
 
+// chunksWithVectors stands for a table in newIDs: the chunks that have a vector.
+const chunksWithVectors = "chunks with vectors"
+
 // chunkDiffers marks, on the way to the target, a vector whose chunk is another one there.
 const chunkDiffers = "chunk differs"
 
@@ -354,7 +365,7 @@ func (k *knowledgeJob) linkVectors(ctx context.Context, rows []*transformed[mode
 	for _, r := range rows {
 		ids = append(ids, r.row.ChunkID)
 	}
-	have, err := k.target.VectorsOfChunks(ctx, ids)
+	have, err := k.target.VectorsOfChunks(ctx, k.fresh.known(chunksWithVectors, ids))
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"golang.org/x/sync/semaphore"
 
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 )
 
@@ -95,7 +95,7 @@ func importKnowledge(t *testing.T, target Target, src Source, config *BaseConfig
 	opts = opts.withDefaults()
 	report := &ImportReport{}
 	i := &importer{
-		real: target, target: target, opts: opts, report: report, memory: semaphore.NewWeighted(opts.MemoryLimit), work: t.TempDir(),
+		real: target, target: target, opts: opts, report: report, memory: memory.New(opts.MemoryLimit), work: t.TempDir(),
 		row: models.ImportRun{ID: uuid.NewString(), Owner: "test"},
 	}
 	o := i.add(Found{Path: src.Path(), Kind: KindDuckDB, Base: config}, "")

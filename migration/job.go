@@ -46,8 +46,8 @@ func (j *job) progress(table string, done, total int64) {
 	j.tell(Progress{Source: j.report.Path, Table: table, Done: done, Total: total})
 }
 
-// weight is what a page of so many bytes takes of the memory limit.
-func (j *job) weight(bytes int64) int64 { return min(bytes+1, j.opts.MemoryLimit) }
+// weight is what a page of so many bytes takes of the memory limit: as it is read, and as it is written.
+func (j *job) weight(bytes int64) int64 { return 2*bytes + 1 }
 
 // journal lists, in the batch's transaction, the rows of a table that it wrote, the rows it found
 // there, and, as they were, those that it replaced.

@@ -9,9 +9,9 @@ import (
 // Defaults of ImportOptions.
 const (
 	// DefaultBatchRows is how many rows go into one transaction.
-	DefaultBatchRows = 1000
+	DefaultBatchRows = 5000
 	// DefaultBatchBytes is how many bytes of rows go into one transaction.
-	DefaultBatchBytes = 8 << 20
+	DefaultBatchBytes = 4 << 20
 	// DefaultWidth is how many batches are worked on at once.
 	DefaultWidth = 3
 	// DefaultMemoryLimit bounds, in bytes, the rows in memory.
@@ -91,7 +91,7 @@ func (o ImportOptions) withDefaults() ImportOptions {
 		o.MemoryLimit = DefaultMemoryLimit
 	}
 	// A page in the making, those under way, and one being stored.
-	o.BatchBytes = int(max(64<<10, min(int64(o.BatchBytes), o.MemoryLimit/int64(o.Width+1))))
+	o.BatchBytes = int(max(64<<10, min(int64(o.BatchBytes), o.MemoryLimit/int64(2*(o.Width+1)))))
 	return o
 }
 

@@ -20,8 +20,10 @@ const (
 	PhaseConversations Phase = "conversations"
 	// PhaseKnowledge imports knowledge bases.
 	PhaseKnowledge Phase = "knowledge"
-	// PhaseIndex makes the indexes that were put off because the target was empty.
+	// PhaseIndex makes the indexes that were put off because the target was empty, PhaseText the index
+	// of words.
 	PhaseIndex Phase = "index"
+	PhaseText  Phase = "text"
 	// PhaseValidate compares what is stored with what was read, and cleans up.
 	PhaseValidate Phase = "validate"
 	// PhaseRollback takes an import out again.

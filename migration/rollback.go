@@ -122,8 +122,11 @@ func (r *rollback) indexes(ctx context.Context) error {
 	if err := json.Unmarshal(r.row.Progress, &later); err != nil {
 		return fmt.Errorf("migration: the progress of run %s: %w", r.row.ID, err)
 	}
-	later.Deferred = false // rows that are deleted need no text index
-	return makeUp(ctx, r.target, r.row, &later, r.tell)
+	m := makeUp{target: r.target, row: r.row, later: &later, tell: r.tell}
+	if err := m.restore(ctx, false); err != nil {
+		return err
+	}
+	return m.restore(ctx, true)
 }
 
 // check finds out whether anything was edited since.

@@ -18,7 +18,7 @@ type storedRow struct {
 
 // tableRows is how the rows of one table of the target are read and put back.
 type tableRows struct {
-	read    func(ctx context.Context, t Target, keys []string) (map[string]storedRow, error)
+	read func(ctx context.Context, t Target, keys []string) (map[string]storedRow, error)
 	// restore puts rows in their JSON form back, those whose ids are there.
 	restore func(ctx context.Context, t Target, rows []byte, there map[string]storedRow) error
 	// keys are the ids of rows in their JSON form.
@@ -30,31 +30,34 @@ var tableOrder = []string{tableConversations, tableMessages, tableMessageAttachm
 
 var rowsOf = map[string]tableRows{
 	tableConversations: rowsAccess(Target.ConversationsByID, Target.ReplaceConversations,
-		func(c *models.Conversation) storedRow { return storedRow{entry: conversationEntry(c)} }),
-	tableMessages: rowsAccess(Target.MessagesByID, Target.ReplaceMessages, func(m *models.Message) storedRow {
-		return storedRow{entry: newEntry(m.MsgID, m.AppendCanonical(nil)), parent: m.ParentID, text: m.Content}
+		func(c *models.Conversation, _ *[]byte) storedRow { return storedRow{entry: conversationEntry(c)} }),
+	tableMessages: rowsAccess(Target.MessagesByID, Target.ReplaceMessages, func(m *models.Message, buf *[]byte) storedRow {
+		return storedRow{entry: entryOf(m.MsgID, m, buf), parent: m.ParentID, text: m.Content}
 	}),
-	tableMessageAttachments: rowsAccess(Target.AttachmentsByID, Target.ReplaceAttachments, func(a *models.MessageAttachment) storedRow {
-		return storedRow{entry: newEntry(a.AttachmentID, a.AppendCanonical(nil))}
+	tableMessageAttachments: rowsAccess(Target.AttachmentsByID, Target.ReplaceAttachments, func(a *models.MessageAttachment, buf *[]byte) storedRow {
+		return storedRow{entry: entryOf(a.AttachmentID, a, buf)}
 	}),
-	tableBases: rowsAccess(Target.BasesByID, Target.ReplaceBases,
-		func(k *models.KnowledgeBase) storedRow {
-			return storedRow{entry: newEntry(k.ID, k.AppendCanonical(nil))}
-		}),
-	tableFiles: rowsAccess(Target.FilesByID, Target.ReplaceFiles,
-		func(f *models.KnowledgeFile) storedRow {
-			return storedRow{entry: newEntry(f.ID, f.AppendCanonical(nil))}
-		}),
-	tableChunks: rowsAccess(Target.ChunksByID, Target.ReplaceChunks, func(c *models.KnowledgeChunk) storedRow {
-		return storedRow{entry: newEntry(c.ID, c.AppendCanonical(nil)), text: c.Content}
+	tableBases: rowsAccess(Target.BasesByID, Target.ReplaceBases, func(k *models.KnowledgeBase, buf *[]byte) storedRow {
+		return storedRow{entry: entryOf(k.ID, k, buf)}
 	}),
-	tableVectors: rowsAccess(Target.VectorsByID, Target.InsertVectors,
-		func(v *models.KnowledgeVector) storedRow {
-			return storedRow{entry: newEntry(v.ID, v.AppendCanonical(nil))}
-		}),
+	tableFiles: rowsAccess(Target.FilesByID, Target.ReplaceFiles, func(f *models.KnowledgeFile, buf *[]byte) storedRow {
+		return storedRow{entry: entryOf(f.ID, f, buf)}
+	}),
+	tableChunks: rowsAccess(Target.ChunksByID, Target.ReplaceChunks, func(c *models.KnowledgeChunk, buf *[]byte) storedRow {
+		return storedRow{entry: entryOf(c.ID, c, buf), text: c.Content}
+	}),
+	tableVectors: rowsAccess(Target.VectorsByID, Target.InsertVectors, func(v *models.KnowledgeVector, buf *[]byte) storedRow {
+		return storedRow{entry: entryOf(v.ID, v, buf)}
+	}),
 }
 
-func rowsAccess[T any](byID func(Target, context.Context, []string) (map[string]T, error), replace func(Target, context.Context, []T) error, see func(*T) storedRow) tableRows {
+// entryOf is newEntry for a row, whose canonical form is put into buf.
+func entryOf(key string, row interface{ AppendCanonical(b []byte) []byte }, buf *[]byte) entry {
+	*buf = row.AppendCanonical((*buf)[:0])
+	return newEntry(key, *buf)
+}
+
+func rowsAccess[T any](byID func(Target, context.Context, []string) (map[string]T, error), replace func(Target, context.Context, []T) error, see func(row *T, buf *[]byte) storedRow) tableRows {
 	decode := func(b []byte) ([]T, error) {
 		var rows []T
 		if err := json.Unmarshal(b, &rows); err != nil {
@@ -69,8 +72,9 @@ func rowsAccess[T any](byID func(Target, context.Context, []string) (map[string]
 				return nil, err
 			}
 			out := make(map[string]storedRow, len(rows))
+			var buf []byte
 			for key, row := range rows {
-				out[key] = see(&row)
+				out[key] = see(&row, &buf)
 			}
 			return out, nil
 		},
@@ -79,7 +83,8 @@ func rowsAccess[T any](byID func(Target, context.Context, []string) (map[string]
 			if err != nil {
 				return err
 			}
-			rows = slices.DeleteFunc(rows, func(row T) bool { _, ok := there[see(&row).key]; return !ok })
+			var buf []byte
+			rows = slices.DeleteFunc(rows, func(row T) bool { _, ok := there[see(&row, &buf).key]; return !ok })
 			return replace(t, ctx, rows)
 		},
 		keys: func(b []byte) ([]string, error) {
@@ -88,8 +93,9 @@ func rowsAccess[T any](byID func(Target, context.Context, []string) (map[string]
 				return nil, err
 			}
 			keys := make([]string, len(rows))
+			var buf []byte
 			for i := range rows {
-				keys[i] = see(&rows[i]).key
+				keys[i] = see(&rows[i], &buf).key
 			}
 			return keys, nil
 		},

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+	"golang.org/x/sync/semaphore"
 	"gorm.io/gorm/clause"
 
 	"github.com/talkbase/talkbase/internal/engine"
@@ -57,6 +58,8 @@ type Schema struct {
 	indexKind string
 	log       *slog.Logger
 
+	building *semaphore.Weighted // held while an index is built
+
 	mu        sync.Mutex
 	provider  *goose.Provider
 	vectorDDL string
@@ -67,7 +70,7 @@ var _ SchemaManager = (*Schema)(nil)
 // NewSchema returns the schema manager of an engine. IndexKind is the vector index that
 // CreateOptimalIndexes builds on Postgres: hnsw or ivfflat, or by the number of vectors when "".
 func NewSchema(e *engine.Late, indexKind string, log *slog.Logger) *Schema {
-	return &Schema{late: e, indexKind: indexKind, log: log}
+	return &Schema{late: e, indexKind: indexKind, log: log, building: semaphore.NewWeighted(1)}
 }
 
 func (s *Schema) eng() engine.Engine { return s.late.Get() }
@@ -208,7 +211,8 @@ func (s *Schema) backup(ctx context.Context, path string, version int64) error {
 	if err := s.eng().Snapshot(ctx, to); err != nil {
 		return fmt.Errorf("copying the database to %s before changing its schema: %w", filepath.Base(to), err)
 	}
-	s.log.InfoContext(ctx, "database copied before its schema changes", slog.String("backup", to))
+	// Not where the file is, which may tell whose it is.
+	s.log.InfoContext(ctx, "database copied beside its file before its schema changes", slog.String("suffix", strings.TrimPrefix(to, path)))
 	return nil
 }
 
@@ -407,7 +411,7 @@ func (s *Schema) CreateOptimalIndexes(ctx context.Context) (IndexReport, error) 
 		if ix.Table == "knowledge_vectors" && s.eng().Vectors() != nil {
 			continue
 		}
-		created, err := s.eng().CreateIndex(ctx, ix)
+		created, err := s.createIndex(ctx, ix)
 		if err != nil {
 			return r, engine.Wrap(op, fmt.Errorf("index %s: %w", ix.Name, err))
 		}

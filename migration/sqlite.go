@@ -21,7 +21,7 @@ func init() { Register(KindSQLite, openSQLite) }
 // Bounds of one page of rows. A page ends after the row that reaches one of them.
 const (
 	pageRows  = 1000
-	pageBytes = 8 << 20
+	pageBytes = 1 << 20
 )
 
 // Tables of a chat.db.
@@ -91,7 +91,7 @@ func (s *sqliteSource) open(ctx context.Context) error {
 func openPrivate(file string) (*sql.DB, error) {
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath()}
 	q := url.Values{}
-	for _, p := range []string{"busy_timeout(5000)", "synchronous(OFF)", "cache_size(-16384)", "mmap_size(268435456)"} {
+	for _, p := range []string{"busy_timeout(5000)", "synchronous(OFF)", "cache_size(-2048)", "mmap_size(268435456)"} {
 		q.Add("_pragma", p)
 	}
 	u.RawQuery = q.Encode()

@@ -21,6 +21,9 @@ type Target interface {
 	// The other methods, called with the ctx that f is given, belong to it. Batch MAY run f more
 	// than once when transactions collide.
 	Batch(ctx context.Context, f func(ctx context.Context) error) error
+	// Read runs f, which only reads, on the database as of one moment; the methods that read, called with
+	// the ctx that f is given, belong to it. Several may run at once.
+	Read(ctx context.Context, f func(ctx context.Context) error) error
 	// Refused reports whether err is the database's judgement on the rows themselves (a check, a
 	// size limit, text it cannot hold, a missing parent) and not a failure of the database (disk
 	// full, lost connection, busy, cancelled). The importer then narrows a failed batch down to the
@@ -113,16 +116,18 @@ type Journal interface {
 
 // Checker looks at what is stored as a whole, and puts off and makes up what is faster done at once.
 type Checker interface {
+	// CountRows counts the rows of a table.
+	CountRows(ctx context.Context, table string) (int64, error)
 	// BrokenReferences describes rows whose parent does not exist, at most limit of each kind.
 	BrokenReferences(ctx context.Context, limit int) ([]string, error)
 	// TextMissing counts, by table, rows whose text is not indexed.
 	TextMissing(ctx context.Context) (map[string]int64, error)
 	// IndexText indexes the next rows of a table after an integer key; n is 0 at the end.
 	IndexText(ctx context.Context, table string, after int64) (last int64, n int, err error)
-	// DropIndexes drops what slows a load down and nothing needs meanwhile; RestoreIndex makes one of
-	// them again.
-	DropIndexes(ctx context.Context) ([]repo.DroppedIndex, error)
-	RestoreIndex(ctx context.Context, ix repo.DroppedIndex) error
+	// DropForLoad drops what slows a load into an empty target down and no load needs; Restore makes one
+	// thing of it again, in the order in which they were returned.
+	DropForLoad(ctx context.Context) ([]repo.Dropped, error)
+	Restore(ctx context.Context, d repo.Dropped) error
 	// Snapshot writes a copy of the database to path, or returns repo.ErrUnsupported.
 	Snapshot(ctx context.Context, path string) error
 	// File is the database's file, "" when it is not one.

@@ -163,9 +163,16 @@ func (m *memoryTarget) BrokenReferences(context.Context, int) ([]string, error) 
 
 func (m *memoryTarget) TextMissing(context.Context) (map[string]int64, error) { return nil, nil }
 
-func (m *memoryTarget) DropIndexes(context.Context) ([]repo.DroppedIndex, error) { return nil, nil }
-func (m *memoryTarget) RestoreIndex(context.Context, repo.DroppedIndex) error    { return nil }
-func (m *memoryTarget) Snapshot(context.Context, string) error                   { return repo.ErrUnsupported }
+func (m *memoryTarget) CountRows(_ context.Context, table string) (int64, error) {
+	return int64(map[string]int{
+		tableConversations: len(m.conversations), tableMessages: len(m.messages), tableMessageAttachments: len(m.attachments),
+		tableBases: len(m.bases), tableFiles: len(m.files), tableChunks: len(m.chunks), tableVectors: len(m.vectors),
+	}[table]), nil
+}
+
+func (m *memoryTarget) DropForLoad(context.Context) ([]repo.Dropped, error) { return nil, nil }
+func (m *memoryTarget) Restore(context.Context, repo.Dropped) error         { return nil }
+func (m *memoryTarget) Snapshot(context.Context, string) error              { return repo.ErrUnsupported }
 
 func (m *memoryTarget) Finds(context.Context, string, string, string) (bool, error) { return true, nil }
 

@@ -73,6 +73,10 @@ func (m *memoryTarget) Batch(ctx context.Context, f func(context.Context) error)
 	return nil
 }
 
+func (m *memoryTarget) Read(ctx context.Context, f func(ctx context.Context) error) error {
+	return f(ctx)
+}
+
 func (m *memoryTarget) Refused(err error) bool { return errors.Is(err, errRefused) }
 
 func byID[T any](from map[string]T, ids []string) (map[string]T, error) {

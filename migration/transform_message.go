@@ -125,22 +125,11 @@ func readMessageStatus(v any, there bool, n *notes) models.MessageStatus {
 
 // totalTokens returns metadata.totalTokens, 0 when it is not there or no number.
 func totalTokens(metadata models.JSON) int64 {
-	if !strings.Contains(string(metadata), `"totalTokens"`) {
+	value, ok := metadata.Member("totalTokens")
+	if !ok || value[0] != '-' && (value[0] < '0' || value[0] > '9') {
 		return 0
 	}
-	var m struct {
-		Total any `json:"totalTokens"`
-	}
-	dec := json.NewDecoder(strings.NewReader(metadata.String()))
-	dec.UseNumber()
-	if err := dec.Decode(&m); err != nil {
-		return 0
-	}
-	num, ok := m.Total.(json.Number)
-	if !ok {
-		return 0
-	}
-	i, _, _ := textInt(num.String())
+	i, _, _ := textInt(string(value))
 	return i
 }
 

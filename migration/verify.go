@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/talkbase/talkbase/internal/text"
 	"github.com/talkbase/talkbase/models"
@@ -117,28 +116,37 @@ type verifier struct {
 	target  Target
 	run     string
 	out     *Verification
-	stored  map[string]Digest
 	sources []sourceProgress
-	keys    *keySet
-	// sampled counts the searches made in each table.
-	sampled map[string]int
-	// dangling counts written messages whose parent is not stored.
+	// want is what was read, by table; stored is what is there of it.
+	want, stored map[string]Digest
+	// seen counts the rows of each table in the batches that were handed out to be compared.
+	seen map[string]int64
+	// there counts the rows that the run wrote and that are there. In the tables of replaced a row may
+	// count twice.
+	there    map[string]int64
+	replaced map[string]bool
+	// dangling lists messages whose parent is not stored, nowhere counts them.
 	dangling []Finding
 	nowhere  int64
 }
 
-// samples is how many rows of a table are searched for by their own words.
+// samples is how many rows of a table, spread over it, are searched for by their own words.
 const samples = 25
+
+// verifyWidth is how many batches are compared at once: while one is read, others are hashed.
+const verifyWidth = 3
 
 // verifyRun reads back every row that a run wrote or found there, and checks what holds them together.
 func verifyRun(ctx context.Context, target Target, run string, tell func(Progress)) (*Verification, error) {
-	v := &verifier{target: target, run: run, out: &Verification{Run: run, OK: true, Tables: []*TableVerification{}}, stored: map[string]Digest{}, sampled: map[string]int{}}
+	v := &verifier{
+		target: target, run: run, out: &Verification{Run: run, OK: true, Tables: []*TableVerification{}},
+		want: map[string]Digest{}, stored: map[string]Digest{}, seen: map[string]int64{}, there: map[string]int64{}, replaced: map[string]bool{},
+	}
 	sources, err := target.ImportSources(ctx, run)
 	if err != nil {
 		return nil, err
 	}
 	var total, done int64
-	source := map[string]Digest{}
 	for _, s := range sources {
 		var p sourceProgress
 		if err := json.Unmarshal(s.Progress, &p); err != nil {
@@ -146,29 +154,21 @@ func verifyRun(ctx context.Context, target Target, run string, tell func(Progres
 		}
 		v.sources = append(v.sources, p)
 		for table, d := range p.Stored {
-			sum := source[table]
+			sum := v.want[table]
 			sum.merge(d)
-			source[table] = sum
+			v.want[table] = sum
 			total += d.Rows
 		}
 	}
-	if v.keys, err = newKeySet(ctx); err != nil {
-		return nil, err
-	}
-	defer func() { _ = v.keys.close() }()
-	err = eachBatch(ctx, target, run, false, func(b models.ImportBatch, entries []entry) error {
-		if err := v.batch(ctx, b, entries); err != nil {
-			return err
-		}
-		done += int64(len(entries))
-		tell(Progress{Table: b.Table, Done: done, Total: total})
-		return nil
+	err = v.compare(ctx, func(c *compared) {
+		done += int64(len(c.entries))
+		tell(Progress{Table: c.batch.Table, Done: done, Total: total})
 	})
 	if err != nil {
 		return nil, err
 	}
 	for _, table := range tableOrder {
-		have, want := v.stored[table], source[table]
+		have, want := v.stored[table], v.want[table]
 		if have.Rows == 0 && want.Rows == 0 {
 			continue
 		}
@@ -178,50 +178,116 @@ func verifyRun(ctx context.Context, target Target, run string, tell func(Progres
 			v.out.find(Finding{Kind: FindingDigest, Table: table, Detail: fmt.Sprintf("%d rows were read, %d are listed", want.Rows, have.Rows)})
 		}
 	}
-	return v.out, v.whole(ctx)
+	return v.out, target.Read(ctx, v.whole)
 }
 
-// batch compares the rows of one batch.
-func (v *verifier) batch(ctx context.Context, b models.ImportBatch, entries []entry) error {
-	keys := keysOfEntries(entries)
-	rows, err := rowsOf[b.Table].read(ctx, v.target, keys)
+// compared is a batch of the journal and what comparing it shows.
+type compared struct {
+	batch   models.ImportBatch
+	entries []entry
+	// first is the place of its first row among the table's, of which total are expected.
+	first, total int64
+
+	stored   Digest
+	there    int64
+	findings []Finding
+	dangling []Finding
+	nowhere  int64
+	err      error
+	done     chan struct{}
+}
+
+// compare compares all batches, several at once, and takes what each shows in their order.
+func (v *verifier) compare(ctx context.Context, next func(*compared)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var waiting []*compared
+	take := func() error {
+		c := waiting[0]
+		waiting = waiting[1:]
+		<-c.done
+		if c.err != nil {
+			return c.err
+		}
+		v.take(c)
+		next(c)
+		return nil
+	}
+	err := eachBatch(ctx, v.target, v.run, false, func(b models.ImportBatch, entries []entry) error {
+		c := &compared{batch: b, entries: entries, first: v.seen[b.Table], total: v.want[b.Table].Rows, done: make(chan struct{})}
+		v.seen[b.Table] += int64(len(entries))
+		go func() {
+			defer close(c.done)
+			c.err = v.target.Read(ctx, func(ctx context.Context) error { return c.run(ctx, v.target) })
+		}()
+		if waiting = append(waiting, c); len(waiting) < verifyWidth {
+			return nil
+		}
+		return take()
+	})
+	for err == nil && len(waiting) > 0 {
+		err = take()
+	}
+	cancel()
+	for _, c := range waiting {
+		<-c.done
+	}
+	return err
+}
+
+// take adds what a batch shows to the rest.
+func (v *verifier) take(c *compared) {
+	sum := v.stored[c.batch.Table]
+	sum.merge(c.stored)
+	v.stored[c.batch.Table] = sum
+	v.there[c.batch.Table] += c.there
+	if len(c.batch.Replaced) > 0 {
+		v.replaced[c.batch.Table] = true
+	}
+	for _, f := range c.findings {
+		v.out.find(f)
+	}
+	v.nowhere += c.nowhere
+	v.dangling = append(v.dangling, c.dangling[:min(len(c.dangling), maxFindings-len(v.dangling))]...)
+}
+
+// run compares the rows of the batch.
+func (c *compared) run(ctx context.Context, target Target) error {
+	table := c.batch.Table
+	rows, err := rowsOf[table].read(ctx, target, keysOfEntries(c.entries))
 	if err != nil {
 		return err
 	}
-	if !b.Merged {
-		if err := v.keys.add(ctx, b.Table, keys); err != nil {
-			return err
-		}
-	}
-	digest := v.stored[b.Table]
 	var odd []Finding
-	for _, e := range entries {
+	for _, e := range c.entries {
 		row, ok := rows[e.key]
 		switch {
 		case !ok:
-			odd = append(odd, Finding{Kind: FindingMissing, Table: b.Table, ID: e.key})
+			odd = append(odd, Finding{Kind: FindingMissing, Table: table, ID: e.key})
 			continue
 		case !row.is(e) && row.moved(e):
-			v.out.find(Finding{Kind: FindingEdited, Table: b.Table, ID: e.key, Detail: "a message was added or its time was set"})
+			c.findings = append(c.findings, Finding{Kind: FindingEdited, Table: table, ID: e.key, Detail: "a message was added or its time was set"})
 		case !row.is(e):
-			odd = append(odd, Finding{Kind: FindingDiffers, Table: b.Table, ID: e.key})
+			odd = append(odd, Finding{Kind: FindingDiffers, Table: table, ID: e.key})
 		}
-		digest.add(row.full)
+		c.stored.add(row.full)
 	}
-	v.stored[b.Table] = digest
-	if err := v.judge(ctx, b.Table, odd); err != nil {
+	if !c.batch.Merged {
+		c.there = c.stored.Rows
+	}
+	if err := c.judge(ctx, target, odd); err != nil {
 		return err
 	}
-	if b.Table == tableMessages && !b.Merged {
-		if err := v.parents(ctx, rows); err != nil {
+	if table == tableMessages && !bool(c.batch.Merged) {
+		if err := c.parents(ctx, target, rows); err != nil {
 			return err
 		}
 	}
-	return v.search(ctx, b.Table, entries, rows)
+	return c.search(ctx, target, rows)
 }
 
 // judge tells edits from damage.
-func (v *verifier) judge(ctx context.Context, table string, odd []Finding) error {
+func (c *compared) judge(ctx context.Context, target Target, odd []Finding) error {
 	if len(odd) == 0 {
 		return nil
 	}
@@ -229,7 +295,7 @@ func (v *verifier) judge(ctx context.Context, table string, odd []Finding) error
 	for i, f := range odd {
 		keys[i] = f.ID
 	}
-	edits, err := v.target.EditedSince(ctx, table, keys)
+	edits, err := target.EditedSince(ctx, c.batch.Table, keys)
 	if err != nil {
 		return err
 	}
@@ -245,64 +311,68 @@ func (v *verifier) judge(ctx context.Context, table string, odd []Finding) error
 		default:
 			f.Detail = "it is not what was imported, and talkbase did not edit it"
 		}
-		v.out.find(f)
+		c.findings = append(c.findings, f)
 	}
 	return nil
 }
 
 // parents collects messages that answer one which is not stored.
-func (v *verifier) parents(ctx context.Context, rows map[string]storedRow) error {
+func (c *compared) parents(ctx context.Context, target Target, rows map[string]storedRow) error {
+	missing := func(r storedRow, in func(string) bool) bool { return r.parent != "" && !in(r.parent) }
+	here := func(id string) bool { _, ok := rows[id]; return ok }
 	var ids []string
 	for _, r := range rows {
-		if r.parent != "" {
+		if missing(r, here) {
 			ids = append(ids, r.parent)
 		}
 	}
-	have, err := v.target.HasMessages(ctx, ids)
+	have, err := target.HasMessages(ctx, ids)
 	if err != nil {
 		return err
 	}
-	edits, err := v.target.EditedSince(ctx, tableMessages, ids)
+	ids = slices.DeleteFunc(ids, func(id string) bool { return have[id] })
+	edits, err := target.EditedSince(ctx, tableMessages, ids)
 	if err != nil {
 		return err
 	}
-	for key, r := range rows {
-		if _, edited := edits[r.parent]; r.parent == "" || have[r.parent] || edited {
+	for _, e := range c.entries {
+		r, ok := rows[e.key]
+		if _, edited := edits[r.parent]; !ok || edited || !missing(r, here) || have[r.parent] {
 			continue
 		}
-		if v.nowhere++; len(v.dangling) < maxFindings {
-			v.dangling = append(v.dangling, Finding{Kind: FindingParentLost, Table: tableMessages, ID: key, Detail: "it answers " + r.parent})
+		if c.nowhere++; len(c.dangling) < maxFindings {
+			c.dangling = append(c.dangling, Finding{Kind: FindingParentLost, Table: tableMessages, ID: e.key, Detail: "it answers " + r.parent})
 		}
 	}
 	return nil
 }
 
-// search looks for some rows by their own words.
-func (v *verifier) search(ctx context.Context, table string, entries []entry, rows map[string]storedRow) error {
-	if v.sampled[table] >= samples {
-		return nil
-	}
-	for _, e := range entries {
+// search looks for some rows by their own words: the first that has any, from each of the places on that
+// are spread over the table.
+func (c *compared) search(ctx context.Context, target Target, rows map[string]storedRow) error {
+	stride := max(1, c.total/samples)
+	due := false
+	for i, e := range c.entries {
+		due = due || (c.first+int64(i))%stride == 0
 		row, ok := rows[e.key]
-		if !ok || !row.is(e) {
+		if !due || !ok || !row.is(e) {
 			continue
 		}
 		words := text.Sample(row.text)
-		if table == tableMessages {
+		if c.batch.Table == tableMessages {
 			words = text.Sample(text.Words(row.text))
 		}
 		if words == "" {
 			continue
 		}
-		v.sampled[table]++
-		found, err := v.target.Finds(ctx, table, e.key, words)
+		due = false
+		found, err := target.Finds(ctx, c.batch.Table, e.key, words)
 		if err != nil {
 			return err
 		}
 		if !found {
-			v.out.find(Finding{Kind: FindingUnfindable, Table: table, ID: e.key, Detail: "a search for its own words does not find it"})
+			c.findings = append(c.findings, Finding{Kind: FindingUnfindable, Table: c.batch.Table, ID: e.key, Detail: "a search for its own words does not find it"})
 		}
-		return nil
 	}
 	return nil
 }
@@ -337,13 +407,39 @@ func (v *verifier) whole(ctx context.Context) error {
 	return v.extra(ctx)
 }
 
-// extra finds rows that belong to what the run wrote and are not of the run.
+// extra finds rows that belong to what the run wrote and are not of the run. Where a table holds as many
+// rows as were found of those that the run wrote, there is no other in it.
 func (v *verifier) extra(ctx context.Context) error {
+	others := false
+	for _, table := range tableOrder {
+		n, err := v.target.CountRows(ctx, table)
+		if err != nil {
+			return err
+		}
+		others = others || v.replaced[table] || n != v.there[table]
+	}
+	if !others {
+		return nil
+	}
+	keys, err := newKeySet(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = keys.close() }()
+	err = eachBatch(ctx, v.target, v.run, false, func(b models.ImportBatch, entries []entry) error {
+		if b.Merged {
+			return nil
+		}
+		return keys.add(ctx, b.Table, keysOfEntries(entries))
+	})
+	if err != nil {
+		return err
+	}
 	return eachBatch(ctx, v.target, v.run, false, func(b models.ImportBatch, entries []entry) error {
 		if b.Merged {
 			return nil
 		}
-		return v.keys.strangers(ctx, v.target, b.Table, keysOfEntries(entries), func(d repo.Dependent) error {
+		return keys.strangers(ctx, v.target, b.Table, keysOfEntries(entries), func(d repo.Dependent) error {
 			v.out.find(Finding{Kind: FindingExtra, Table: d.Table, ID: d.Key, Detail: "it belongs to " + d.Parent + " and was not imported with it"})
 			return nil
 		})
@@ -420,7 +516,7 @@ func (v *Verification) again(ctx context.Context, target Target, row models.Impo
 	o := ImportOptions{DryRun: true, NoVerify: true, WorkDir: work, Progress: tell}
 	o.restore(kept)
 	o = o.withDefaults()
-	i := &importer{real: target, target: target, opts: o, report: &ImportReport{}, memory: semaphore.NewWeighted(o.MemoryLimit), phase: PhaseValidate, work: work}
+	i := &importer{real: target, target: target, opts: o, report: &ImportReport{}, memory: memoryOf(target).Part(o.MemoryLimit), phase: PhaseValidate, work: work}
 	i.closers = append(i.closers, remove)
 	defer func() { err = errors.Join(err, i.close()) }()
 	dry, done, err := newDryTarget(ctx, target, filepath.Join(work, "dry"))

@@ -54,5 +54,7 @@ func (c *KnowledgeChunk) AppendCanonical(b []byte) []byte {
 // AppendCanonical appends the row's canonical form, the embedding bit for bit; see
 // Conversation.AppendCanonical.
 func (v *KnowledgeVector) AppendCanonical(b []byte) []byte {
-	return canon(b).text(v.ID).text(v.BaseID).text(v.FileID).text(v.ChunkID).text(string(v.Embedding.Blob())).integer(v.CreatedAt)
+	c := canon(b).text(v.ID).text(v.BaseID).text(v.FileID).text(v.ChunkID)
+	c = v.Embedding.AppendBlob(binary.AppendUvarint(c, uint64(4*len(v.Embedding)))) // as a text is
+	return c.integer(v.CreatedAt)
 }

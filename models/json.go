@@ -230,6 +230,45 @@ func (j JSON) Get(key string) (any, bool) {
 	return v, ok
 }
 
+// Member returns the text of the value under a key of the object itself, and whether it is there. It
+// decodes nothing: the object must be in canonical form, and the key one that needs no escapes.
+func (j JSON) Member(key string) (value []byte, ok bool) {
+	depth, from := 0, -1
+	for i := 0; i < len(j); i++ {
+		switch j[i] {
+		case '"':
+			end := endOfString(j, i)
+			if depth == 1 && from < 0 && end < len(j) && j[end] == ':' && string(j[i+1:end-1]) == key {
+				from = end + 1
+			}
+			i = end - 1
+		case '{', '[':
+			depth++
+		case '}', ']', ',':
+			if depth == 1 && from >= 0 {
+				return j[from:i], i > from
+			}
+			if j[i] != ',' {
+				depth--
+			}
+		}
+	}
+	return nil, false
+}
+
+// endOfString is the place behind the string that begins at i.
+func endOfString(b []byte, i int) int {
+	for i++; i < len(b); i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(b)
+}
+
 // String returns the object's text; the zero value is "{}".
 func (j JSON) String() string {
 	if len(j) == 0 {

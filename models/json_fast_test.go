@@ -2,6 +2,7 @@ package models
 
 import (
 	"bytes"
+	"encoding/json"
 	"testing"
 	"unicode/utf8"
 )
@@ -27,6 +28,18 @@ func FuzzCanonical(f *testing.F) {
 		if !ok {
 			return
 		}
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(fast, &members); err != nil {
+			t.Fatalf("%q: one pass gives %q: %v", b, fast, err)
+		}
+		for key, want := range members {
+			if plain, err := json.Marshal(key); err != nil || string(plain) != `"`+key+`"` {
+				continue
+			}
+			if got, ok := fast.Member(key); !ok || !bytes.Equal(got, want) {
+				t.Fatalf("%q: %s is %q, want %q", fast, key, got, want)
+			}
+		}
 		slow, err := decodeJSON(b)
 		if err != nil {
 			t.Fatalf("%q: one pass gives %q, the decoder %v", b, fast, err)
@@ -47,6 +60,35 @@ func TestCanonicalTakesWhatEnginesReturn(t *testing.T) {
 		got, ok := canonical([]byte(in))
 		if !ok || string(got) != want {
 			t.Errorf("canonical(%s) = %s, %v; want %s", in, got, ok, want)
+		}
+	}
+}
+
+func TestMember(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		object, key, want string
+		ok                bool
+	}{
+		{`{"a":1}`, "a", `1`, true},
+		{`{"a":{"b":2,"c":[3,{"b":4}]},"b":-5.0}`, "b", `-5.0`, true},
+		{`{"a":{"b":2}}`, "b", ``, false},
+		{`{"a":[{"b":2},"b"]}`, "b", ``, false},
+		{`{"a":"b","b":"x,\"}"}`, "b", `"x,\"}"`, true},
+		{`{"a":"\\","b":null}`, "b", `null`, true},
+		{`{"a":{"x":[1,2]},"b":[]}`, "a", `{"x":[1,2]}`, true},
+		{`{"键":"值"}`, "键", `"值"`, true},
+		{`{}`, "a", ``, false},
+		{``, "a", ``, false},
+		{`{"a`, "a", ``, false},
+		{`{"a":`, "a", ``, false},
+		{`{"a\`, "a", ``, false},
+		{`"a":1`, "a", ``, false},
+		{`{"a":}`, "a", ``, false},
+	} {
+		got, ok := JSON(c.object).Member(c.key)
+		if string(got) != c.want || ok != c.ok {
+			t.Errorf("%s of %s is %q, %v; want %q, %v", c.key, c.object, got, ok, c.want, c.ok)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,10 +38,13 @@ func (v Vector) GormValue(_ context.Context, db *gorm.DB) clause.Expr {
 }
 
 // Blob returns v as little-endian float32, 4 bytes a dimension: what SQLite stores.
-func (v Vector) Blob() []byte {
-	b := make([]byte, 4*len(v))
-	for i, x := range v {
-		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+func (v Vector) Blob() []byte { return v.AppendBlob(make([]byte, 0, 4*len(v))) }
+
+// AppendBlob appends what Blob returns.
+func (v Vector) AppendBlob(b []byte) []byte {
+	b = slices.Grow(b, 4*len(v))
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
 	}
 	return b
 }

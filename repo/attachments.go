@@ -22,6 +22,14 @@ func scanAttachment(s engine.Scanner, a *models.MessageAttachment) error {
 }
 
 func checkAttachment(a *models.MessageAttachment) error {
+	if err := checkText(field{"attachment_type", a.Type}, field{"attachment_data", a.Data}); err != nil {
+		return err
+	}
+	return checkBulkAttachment(a)
+}
+
+// checkBulkAttachment is checkAttachment but for the text, which a bulk insert leaves to the engine.
+func checkBulkAttachment(a *models.MessageAttachment) error {
 	if err := checkKey("attachment_id", a.AttachmentID); err != nil {
 		return err
 	}
@@ -31,7 +39,7 @@ func checkAttachment(a *models.MessageAttachment) error {
 	if len(a.Type) > maxKey {
 		return engine.Invalidf("attachment_type is %d bytes long; at most %d can be indexed", len(a.Type), maxKey)
 	}
-	return checkText(field{"attachment_type", a.Type}, field{"attachment_data", a.Data})
+	return nil
 }
 
 // AddAttachment stores a and returns it as stored. An empty AttachmentID becomes a new UUIDv7, a

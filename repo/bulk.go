@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"strings"
 
@@ -26,7 +27,23 @@ func NewBulk(s *Store) *Bulk { return &Bulk{s: s} }
 
 // Batch runs f in one transaction.
 func (b *Bulk) Batch(ctx context.Context, f func(ctx context.Context) error) error {
-	return b.s.WithTransaction(ctx, func(ctx context.Context, _ *Tx) error { return f(ctx) })
+	return b.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error { return b.frugal(ctx, tx.db, f) })
+}
+
+// Read runs f, which only reads, on the database as of one moment.
+func (b *Bulk) Read(ctx context.Context, f func(ctx context.Context) error) error {
+	return wrap("read", b.s.snapshot(ctx, func(ctx context.Context, db *gorm.DB) error {
+		return b.frugal(b.s.newTx(ctx, db, nil).ctx, db, f)
+	}))
+}
+
+func (b *Bulk) frugal(ctx context.Context, db *gorm.DB, f func(ctx context.Context) error) error {
+	over, err := b.s.eng().Frugal(ctx, db)
+	if err != nil {
+		return err
+	}
+	defer over()
+	return f(ctx)
 }
 
 // load checks and writes rows of a table whose integer key is assigned here, and indexes their text.
@@ -44,23 +61,42 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 	if b.noText {
 		t.terms = ""
 	}
-	return b.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return t.write(ctx, b.s, db, rows) })
+	return t.store(ctx, b.s, op, rows)
 }
 
 // loadSpec says how the rows of one table are loaded.
 type loadSpec[T any] struct {
-	table, key string // key is the integer key, "" when there is none
+	table, key string // key is the integer key, the first of values, "" when there is none
 	columns    []string
 	check      func(*T) error
 	setID      func(*T, int64)
 	values     func(*T) []any
+	size       func(*T) int // the bytes of its texts
 	terms      string
 	doc        func(*T) engine.TermDoc
 }
 
+// store writes rows in one transaction and leaves the keys it assigned in them.
+func (t loadSpec[T]) store(ctx context.Context, s *Store, op string, rows []T) error {
+	ctx, room, err := s.room(ctx, t.memory(rows))
+	if err != nil {
+		return wrap(op, err)
+	}
+	defer room.Release()
+	return s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+		for piece := range t.pieces(rows, room.bytes) {
+			if err := t.write(ctx, s, db, piece); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T) error {
 	columns := t.columns
-	if t.key != "" {
+	keyed := t.key != "" && t.terms != ""
+	if keyed {
 		ids, err := s.eng().ReserveIDs(ctx, db, t.table, t.key, len(rows))
 		if err != nil {
 			return err
@@ -73,6 +109,9 @@ func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T)
 	values := make([][]any, len(rows))
 	for i := range rows {
 		values[i] = t.values(&rows[i])
+		if t.key != "" && !keyed { // the database numbers the rows, in their order
+			values[i] = values[i][1:]
+		}
 	}
 	if err := s.eng().BulkInsert(ctx, db, t.table, columns, values); err != nil {
 		return err
@@ -95,13 +134,14 @@ var loadConversations = loadSpec[models.Conversation]{
 	values: func(c *models.Conversation) []any {
 		return []any{c.ID, c.ConvID, c.Title, c.CreatedAt, c.UpdatedAt, flag(c.IsPinned), flag(c.IsNew), c.Settings.String()}
 	},
-	doc: func(c *models.Conversation) engine.TermDoc { return engine.TermDoc{ID: c.ID, Doc: text.Doc(c.Title)} },
+	size: func(c *models.Conversation) int { return len(c.Title) + len(c.Settings) },
+	doc:  func(c *models.Conversation) engine.TermDoc { return engine.TermDoc{ID: c.ID, Doc: text.Doc(c.Title)} },
 }
 
 var loadMessages = loadSpec[models.Message]{
 	table: "messages", key: "id", terms: termsOfMessages,
 	columns: strings.Split(messageColumns, ", ")[1:],
-	check:   checkMessage,
+	check:   checkBulkMessage,
 	setID:   func(m *models.Message, id int64) { m.ID = id },
 	values: func(m *models.Message) []any {
 		return []any{
@@ -109,17 +149,19 @@ var loadMessages = loadSpec[models.Message]{
 			string(m.Status), m.Metadata.String(), flag(m.IsContextEdge), flag(m.IsVariant),
 		}
 	},
-	doc: messageTerms,
+	size: func(m *models.Message) int { return len(m.Content) + len(m.Metadata) },
+	doc:  messageTerms,
 }
 
 var loadAttachments = loadSpec[models.MessageAttachment]{
 	table: "message_attachments", key: "id",
 	columns: strings.Split(attachmentColumns, ", ")[1:],
-	check:   checkAttachment,
+	check:   checkBulkAttachment,
 	setID:   func(a *models.MessageAttachment, id int64) { a.ID = id },
 	values: func(a *models.MessageAttachment) []any {
 		return []any{a.ID, a.AttachmentID, a.MessageID, a.Type, a.Data, a.CreatedAt}
 	},
+	size: func(a *models.MessageAttachment) int { return len(a.Data) },
 }
 
 var loadFiles = loadSpec[models.KnowledgeFile]{
@@ -129,6 +171,7 @@ var loadFiles = loadSpec[models.KnowledgeFile]{
 	values: func(f *models.KnowledgeFile) []any {
 		return []any{f.ID, f.BaseID, f.Name, f.Path, f.MimeType, string(f.Status), f.UploadedAt, f.Metadata.String()}
 	},
+	size: func(f *models.KnowledgeFile) int { return len(f.Metadata) },
 }
 
 var loadChunks = loadSpec[models.KnowledgeChunk]{
@@ -139,7 +182,8 @@ var loadChunks = loadSpec[models.KnowledgeChunk]{
 	values: func(c *models.KnowledgeChunk) []any {
 		return []any{c.Seq, c.ID, c.FileID, c.ChunkIndex, c.Content, string(c.Status), c.Error}
 	},
-	doc: chunkTerms,
+	size: func(c *models.KnowledgeChunk) int { return len(c.Content) },
+	doc:  chunkTerms,
 }
 
 func flag(f models.Flag) int64 {
@@ -147,14 +191,6 @@ func flag(f models.Flag) int64 {
 		return 1
 	}
 	return 0
-}
-
-// bulkChunks writes chunks and leaves the keys it assigned in them.
-func (s *Store) bulkChunks(ctx context.Context, db *gorm.DB, chunks []models.KnowledgeChunk) error {
-	if len(chunks) == 0 {
-		return nil
-	}
-	return loadChunks.write(ctx, s, db, chunks)
 }
 
 // InsertConversations stores conversations.
@@ -208,27 +244,26 @@ func (b *Bulk) InsertVectors(ctx context.Context, rows []models.KnowledgeVector)
 // byKey reads the rows whose key is one of ids.
 func byKey[T any](ctx context.Context, b *Bulk, table, columns, key string, scan func(engine.Scanner, *T) error, id func(*T) string, ids []string) (map[string]T, error) {
 	out := make(map[string]T, len(ids))
-	for from := 0; from < len(ids); from += keysPerQuery {
-		part := ids[from:min(from+keysPerQuery, len(ids))]
-		args := make([]any, keysPerQuery)
-		for i := range args {
-			args[i] = part[min(i, len(part)-1)] // always the same statement, which stays prepared
-		}
-		db, err := b.s.reader(ctx)
-		if err != nil {
-			return nil, err
-		}
-		rows, err := engine.Collect(ctx, db, scan, "SELECT "+columns+" FROM "+table+" WHERE "+key+" IN (?"+strings.Repeat(",?", keysPerQuery-1)+")", args...)
-		if err != nil {
-			return nil, wrap("read "+table, err)
-		}
-		for _, r := range rows {
-			out[id(&r)] = r
-		}
+	if len(ids) == 0 {
+		return out, nil
 	}
-	return out, nil
+	op := "read " + table
+	where, keys, err := b.s.eng().AnyOf(key, ids)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	db, err := b.s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = engine.Each(ctx, db, scan, func(row *T) bool {
+		out[id(row)] = *row
+		return true
+	}, "SELECT "+columns+" FROM "+table+" WHERE "+where, keys)
+	return out, wrap(op, err)
 }
 
+// keysPerQuery bounds the placeholders of a statement.
 const keysPerQuery = 250
 
 // ConversationsByID returns those of the conversations that exist, by conv_id.
@@ -261,10 +296,19 @@ func (b *Bulk) ChunksByID(ctx context.Context, ids []string) (map[string]models.
 	return byKey(ctx, b, "knowledge_chunks", chunkColumns, "id", scanChunk, func(c *models.KnowledgeChunk) string { return c.ID }, ids)
 }
 
-const vectorSelect = "id, base_id, file_id, chunk_id, embedding, created_at"
-
-func scanVector(s engine.Scanner, v *models.KnowledgeVector) error {
-	return s.Scan(&v.ID, &v.BaseID, &v.FileID, &v.ChunkID, &v.Embedding, &v.CreatedAt)
+// vectorRows are the columns of vectors to read, and how a row of them is read.
+func (b *Bulk) vectorRows() (columns string, scan func(engine.Scanner, *models.KnowledgeVector) error) {
+	eng := b.s.eng()
+	columns = "id, base_id, file_id, chunk_id, " + eng.VectorBytes("embedding") + ", created_at"
+	return columns, func(s engine.Scanner, v *models.KnowledgeVector) error {
+		var raw sql.RawBytes
+		if err := s.Scan(&v.ID, &v.BaseID, &v.FileID, &v.ChunkID, &raw, &v.CreatedAt); err != nil {
+			return err
+		}
+		var err error
+		v.Embedding, err = eng.VectorOf(raw)
+		return err
+	}
 }
 
 // VectorsByID returns those of the vectors that exist.
@@ -272,7 +316,8 @@ func (b *Bulk) VectorsByID(ctx context.Context, ids []string) (map[string]models
 	if err := b.s.eng().Vectors(); err != nil {
 		return nil, wrap("read knowledge_vectors", err)
 	}
-	return byKey(ctx, b, "knowledge_vectors", vectorSelect, "id", scanVector, func(v *models.KnowledgeVector) string { return v.ID }, ids)
+	columns, scan := b.vectorRows()
+	return byKey(ctx, b, "knowledge_vectors", columns, "id", scan, func(v *models.KnowledgeVector) string { return v.ID }, ids)
 }
 
 // HasMessages returns which of the msg_ids exist.

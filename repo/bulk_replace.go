@@ -141,23 +141,26 @@ func (b *Bulk) TextMissing(ctx context.Context) (map[string]int64, error) {
 	return out, nil
 }
 
-// DroppedIndex is an index that was dropped for the time of a load, with the SQL that makes it.
-type DroppedIndex = engine.DroppedIndex
+// Dropped is an index, a foreign key or a trigger that was dropped for the time of a load, with the SQL
+// that makes it.
+type Dropped = engine.Dropped
 
-// DropIndexes drops the indexes of the tables that hold a host's rows, apart from those that keep keys
-// unique, and returns them.
-func (b *Bulk) DropIndexes(ctx context.Context) (dropped []DroppedIndex, err error) {
+// DropForLoad drops what slows a load into empty tables down and can be made up at once: indexes, apart
+// from those that keep keys unique, and on Postgres foreign keys. It returns what it dropped, in an order
+// in which Restore can make it again.
+func (b *Bulk) DropForLoad(ctx context.Context) (dropped []Dropped, err error) {
 	err = b.s.write(ctx, "drop indexes", func(ctx context.Context, db *gorm.DB) error {
-		dropped, err = b.s.eng().DropIndexes(ctx, db)
+		dropped, err = b.s.eng().DropForLoad(ctx, db)
 		return err
 	})
 	return dropped, err
 }
 
-// RestoreIndex makes an index that DropIndexes dropped, unless it is there.
-func (b *Bulk) RestoreIndex(ctx context.Context, ix DroppedIndex) error {
-	return b.s.write(ctx, "restore index", func(ctx context.Context, db *gorm.DB) error {
-		return b.s.eng().RestoreIndex(ctx, db, ix)
+// Restore makes something again that DropForLoad dropped, unless it is there. Rows whose parents were
+// deleted meanwhile go with them, as a foreign key would have had it.
+func (b *Bulk) Restore(ctx context.Context, d Dropped) error {
+	return b.s.write(ctx, "restore "+d.Name, func(ctx context.Context, db *gorm.DB) error {
+		return b.s.eng().Restore(ctx, db, d)
 	})
 }
 

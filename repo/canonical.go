@@ -30,7 +30,8 @@ func (b *Bulk) EachCanonical(ctx context.Context, table string, f func(key strin
 		case "knowledge_chunks":
 			return eachCanonical(ctx, db, table, chunkColumns, scanChunk, (*models.KnowledgeChunk).AppendCanonical, func(c *models.KnowledgeChunk) string { return c.ID }, f)
 		case "knowledge_vectors":
-			return eachCanonical(ctx, db, table, vectorSelect, scanVector, (*models.KnowledgeVector).AppendCanonical, func(v *models.KnowledgeVector) string { return v.ID }, f)
+			columns, scan := b.vectorRows()
+			return eachCanonical(ctx, db, table, columns, scan, (*models.KnowledgeVector).AppendCanonical, func(v *models.KnowledgeVector) string { return v.ID }, f)
 		}
 		return engine.Invalidf("no table %.60q", table)
 	}))

@@ -1,11 +1,10 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -169,48 +168,46 @@ func (b *Bulk) EditedSince(ctx context.Context, table string, keys []string) (ma
 	if err != nil {
 		return nil, wrap(op, err)
 	}
+	out := map[string]int64{}
+	if len(keys) == 0 {
+		return out, nil
+	}
+	where, list, err := b.s.eng().AnyOf("row_key", keys)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
 	type edit struct {
 		key string
 		at  int64
 	}
-	out := map[string]int64{}
-	for part := range slices.Chunk(keys, keysPerQuery) {
-		args := []any{table}
-		for _, k := range part {
-			args = append(args, k)
-		}
-		rows, err := engine.Collect(ctx, db, func(s engine.Scanner, e *edit) error { return s.Scan(&e.key, &e.at) },
-			"SELECT row_key, edited_at FROM talkbase_import_edits WHERE table_name = ? AND row_key IN (?"+strings.Repeat(",?", len(part)-1)+")", args...)
-		if err != nil {
-			return nil, wrap(op, err)
-		}
-		for _, e := range rows {
+	err = engine.Each(ctx, db, func(s engine.Scanner, e *edit) error { return s.Scan(&e.key, &e.at) },
+		func(e *edit) bool {
 			out[e.key] = e.at
-		}
-	}
-	return out, nil
+			return true
+		},
+		"SELECT row_key, edited_at FROM talkbase_import_edits WHERE table_name = ? AND "+where, table, list)
+	return out, wrap(op, err)
 }
 
 // DeleteImported deletes rows of a table by their keys and forgets what was noted of them.
 func (b *Bulk) DeleteImported(ctx context.Context, table string, keys []string) (n int64, err error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
 	err = b.s.write(ctx, "delete imported rows", func(ctx context.Context, db *gorm.DB) error {
-		n = 0
-		for part := range slices.Chunk(keys, keysPerQuery) {
-			args := make([]any, len(part))
-			for i, k := range part {
-				args[i] = k
-			}
-			marks := " IN (?" + strings.Repeat(",?", len(args)-1) + ")"
-			gone, err := engine.Exec(ctx, db, "DELETE FROM "+table+" WHERE "+keysOf[table].key+marks, args...)
-			if err != nil {
-				return err
-			}
-			n += gone
-			if _, err := engine.Exec(ctx, db, "DELETE FROM talkbase_import_edits WHERE row_key"+marks+" AND table_name = ?", append(args, table)...); err != nil {
-				return err
-			}
+		where, list, err := b.s.eng().AnyOf(keysOf[table].key, keys)
+		if err != nil {
+			return err
 		}
-		return nil
+		if n, err = engine.Exec(ctx, db, "DELETE FROM "+table+" WHERE "+where, list); err != nil {
+			return err
+		}
+		where, list, err = b.s.eng().AnyOf("row_key", keys)
+		if err != nil {
+			return err
+		}
+		_, err = engine.Exec(ctx, db, "DELETE FROM talkbase_import_edits WHERE table_name = ? AND "+where, table, list)
+		return err
 	})
 	return n, err
 }
@@ -225,37 +222,47 @@ func (b *Bulk) Dependents(ctx context.Context, table string, keys []string, f fu
 	if err != nil {
 		return wrap(op, err)
 	}
+	if len(keys) == 0 {
+		return nil
+	}
 	for _, c := range keysOf[table].children {
 		if c.table == "knowledge_vectors" && b.s.eng().Vectors() != nil {
 			continue
 		}
-		for part := range slices.Chunk(keys, keysPerQuery) {
-			if err := dependents(ctx, db, c, part, f); err != nil {
-				return wrap(op, err)
-			}
+		where, list, err := b.s.eng().AnyOf(c.column, keys)
+		if err != nil {
+			return wrap(op, err)
+		}
+		var failed error
+		err = engine.Each(ctx, db, func(s engine.Scanner, d *Dependent) error {
+			d.Table = c.table
+			return s.Scan(&d.Key, &d.Parent)
+		}, func(d *Dependent) bool {
+			failed = f(*d)
+			return failed == nil
+		}, "SELECT "+keysOf[c.table].key+", "+c.column+" FROM "+c.table+" WHERE "+where, list)
+		if err = cmp.Or(err, failed); err != nil {
+			return wrap(op, err)
 		}
 	}
 	return nil
 }
 
-func dependents(ctx context.Context, db *gorm.DB, c childTable, keys []string, f func(Dependent) error) error {
-	args := make([]any, len(keys))
-	for i, k := range keys {
-		args[i] = k
+// CountRows counts the rows of a table that holds a host's rows; without vectors there are none of those.
+func (b *Bulk) CountRows(ctx context.Context, table string) (int64, error) {
+	const op = "count rows"
+	if table == "knowledge_vectors" && b.s.eng().Vectors() != nil {
+		return 0, nil
 	}
-	rows, err := engine.Collect(ctx, db, func(s engine.Scanner, d *Dependent) error {
-		d.Table = c.table
-		return s.Scan(&d.Key, &d.Parent)
-	}, "SELECT "+keysOf[c.table].key+", "+c.column+" FROM "+c.table+" WHERE "+c.column+" IN (?"+strings.Repeat(",?", len(args)-1)+")", args...)
+	if _, ok := keysOf[table]; !ok {
+		return 0, wrap(op, engine.Invalidf("no table %.60q", table))
+	}
+	db, err := b.s.reader(ctx)
 	if err != nil {
-		return err
+		return 0, wrap(op, err)
 	}
-	for _, d := range rows {
-		if err := f(d); err != nil {
-			return err
-		}
-	}
-	return nil
+	n, err := engine.One(ctx, db, engine.Value[int64], "SELECT count(*) FROM "+table)
+	return n, wrap(op, err)
 }
 
 // IsEmpty reports whether the database holds no conversation and no knowledge base.

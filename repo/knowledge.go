@@ -265,8 +265,7 @@ func (r *Knowledge) InsertChunks(ctx context.Context, chunks []models.KnowledgeC
 			return nil, wrap(op, err)
 		}
 	}
-	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error { return r.s.bulkChunks(ctx, db, out) })
-	if err != nil {
+	if err := loadChunks.store(ctx, r.s, op, out); err != nil {
 		return nil, err
 	}
 	return out, nil

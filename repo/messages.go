@@ -48,6 +48,11 @@ func (r *Messages) InsertMessage(ctx context.Context, m models.Message) (models.
 // does. It stores all of them or none.
 func (r *Messages) InsertMessages(ctx context.Context, ms []models.Message) ([]models.Message, error) {
 	const op = "insert messages"
+	ctx, room, err := r.s.room(ctx, messagesMemory(ms))
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	defer room.Release()
 	out := make([]models.Message, len(ms))
 	copy(out, ms)
 	for i := range out {
@@ -55,7 +60,7 @@ func (r *Messages) InsertMessages(ctx context.Context, ms []models.Message) ([]m
 			return nil, wrap(op, err)
 		}
 	}
-	err := r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
+	err = r.s.write(ctx, op, func(ctx context.Context, db *gorm.DB) error {
 		for i := range out {
 			if ms[i].OrderSeq == 0 {
 				out[i].OrderSeq = 0 // another attempt assigns anew
@@ -88,6 +93,14 @@ func (r *Messages) prepare(m *models.Message) error {
 
 // checkMessage refuses what cannot be stored and makes the metadata canonical.
 func checkMessage(m *models.Message) error {
+	if err := checkText(field{"parent_id", m.ParentID}, field{"content", m.Content}); err != nil {
+		return err
+	}
+	return checkBulkMessage(m)
+}
+
+// checkBulkMessage is checkMessage but for the text, which a bulk insert leaves to the engine.
+func checkBulkMessage(m *models.Message) error {
 	if err := checkKey("msg_id", m.MsgID); err != nil {
 		return err
 	}
@@ -96,9 +109,6 @@ func checkMessage(m *models.Message) error {
 	}
 	if len(m.ParentID) > maxKey {
 		return engine.Invalidf("parent_id is %d bytes long; at most %d can be indexed", len(m.ParentID), maxKey)
-	}
-	if err := checkText(field{"parent_id", m.ParentID}, field{"content", m.Content}); err != nil {
-		return err
 	}
 	if !m.Role.Valid() {
 		return engine.Invalidf("role %.40q: use user, assistant, system or function", string(m.Role))

@@ -3,9 +3,12 @@ package repo
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"gorm.io/gorm"
 
@@ -267,8 +270,6 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	})
 }
 
-const rebuildBatch = 500
-
 func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
 	var after int64
 	for {
@@ -287,31 +288,106 @@ func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64,
 	}
 }
 
-// indexText indexes the next rows after an integer key anew and returns the last key and how many
-// there were.
-func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
-	docs, err := readDocs(ctx, db, terms, query, after)
-	if err != nil || len(docs) == 0 {
-		return after, 0, err
-	}
-	last = docs[len(docs)-1].ID
-	if err := s.eng().DeleteTerms(ctx, db, terms, docs[0].ID, last); err != nil {
-		return after, 0, err
-	}
-	return last, len(docs), s.addTerms(ctx, db, terms, docs...)
+// Bounds of what indexText does at once: a page ends after the row that reaches one of the first two.
+const (
+	textRows  = 500
+	textBytes = 4 << 20
+	textPages = 8
+)
+
+// textPage is some rows' text, and what is indexed of it.
+type textPage struct {
+	rows  []textRow
+	docs  []engine.TermDoc
+	ready chan struct{}
 }
 
-// readDocs reads what the text index holds of the next rows after an integer key.
-func readDocs(ctx context.Context, db *gorm.DB, terms, query string, after int64) ([]engine.TermDoc, error) {
-	return engine.Collect(ctx, db, func(s engine.Scanner, d *engine.TermDoc) error {
-		var body string
-		if err := s.Scan(&d.ID, &body); err != nil {
-			return err
+type textRow struct {
+	id   int64
+	text string
+}
+
+// indexText indexes the next rows after an integer key anew and returns the last key and how many
+// there were. The rows are locked, so that nobody changes or deletes one between its reading and its
+// indexing. Rows that were deleted while this waited for them are left out, also when all were: then
+// it looks again.
+func (s *Store) indexText(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
+	lock := s.eng().LockSuffix()
+	for {
+		last, n, err = s.indexPages(ctx, db, terms, query+lock, after)
+		if err != nil || n > 0 || lock == "" {
+			return last, n, err
 		}
-		if terms == termsOfMessages {
-			body = text.Words(body)
+		left, err := engine.Collect(ctx, db, func(s engine.Scanner, id *int64) error { return s.Scan(id, new(string)) }, query, after, 1)
+		if err != nil || len(left) == 0 {
+			return after, 0, err
 		}
-		d.Doc = text.Doc(body)
-		return nil
-	}, query, after, rebuildBatch)
+	}
+}
+
+// indexPages indexes some pages of rows. While one is written the next is analysed.
+func (s *Store) indexPages(ctx context.Context, db *gorm.DB, terms, query string, after int64) (last int64, n int, err error) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	last = after
+	page, err := readText(ctx, db, query, last)
+	if err != nil {
+		return after, 0, err
+	}
+	page.analyse(terms, &work)
+	for pages := 1; len(page.rows) > 0; pages++ {
+		ids := make([]int64, len(page.rows))
+		for i, r := range page.rows {
+			ids[i] = r.id
+		}
+		end := ids[len(ids)-1]
+		next := &textPage{}
+		if pages < textPages {
+			if next, err = readText(ctx, db, query, end); err != nil {
+				return after, 0, err
+			}
+			next.analyse(terms, &work)
+		}
+		<-page.ready
+		if err := s.eng().DeleteTerms(ctx, db, terms, ids); err != nil {
+			return after, 0, err
+		}
+		if err := s.addTerms(ctx, db, terms, page.docs...); err != nil {
+			return after, 0, err
+		}
+		last, n, page = end, n+len(page.rows), next
+	}
+	return last, n, nil
+}
+
+func readText(ctx context.Context, db *gorm.DB, query string, after int64) (*textPage, error) {
+	p, size := &textPage{}, 0
+	err := engine.Each(ctx, db, func(s engine.Scanner, r *textRow) error { return s.Scan(&r.id, &r.text) }, func(r *textRow) bool {
+		p.rows = append(p.rows, *r)
+		size += len(r.text)
+		return size < textBytes
+	}, query, after, textRows)
+	return p, err
+}
+
+// analyse makes the page's documents, on every processor. They are ready when ready is closed.
+func (p *textPage) analyse(terms string, work *sync.WaitGroup) {
+	p.docs, p.ready = make([]engine.TermDoc, len(p.rows)), make(chan struct{})
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(p.rows)) {
+		all.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(p.rows); i = next.Add(1) - 1 {
+				r := &p.rows[i]
+				if terms == termsOfMessages {
+					r.text = text.Words(r.text)
+				}
+				p.docs[i] = engine.TermDoc{ID: r.id, Doc: text.Doc(r.text)}
+			}
+		})
+	}
+	work.Go(func() {
+		all.Wait()
+		close(p.ready)
+	})
 }

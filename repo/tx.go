@@ -133,6 +133,9 @@ func (s *Store) newTx(ctx context.Context, db *gorm.DB, inner *engine.Tx) *Tx {
 // JoinTx returns a ctx that carries a transaction the host began on the same database with its
 // own pool. Calls made with it run inside; the host ends it.
 func (s *Store) JoinTx(ctx context.Context, tx *sql.Tx) (context.Context, error) {
+	if tx == nil {
+		return nil, &TransactionError{Op: "join", Err: fmt.Errorf("%w: there is no transaction to join", ErrInvalid)}
+	}
 	db, err := s.eng().Gorm(ctx, tx)
 	if err != nil {
 		return nil, &TransactionError{Op: "join", Err: err}

@@ -36,6 +36,13 @@ func (r *Knowledge) upsert(ctx context.Context, op string, vectors []models.Know
 	if len(vectors) == 0 {
 		return 0, nil
 	}
+	keep, one := vectorsMemory(vectors)
+	ctx, room, err := r.s.room(ctx, keep+one*int64(min(len(vectors), vectorBatch)))
+	if err != nil {
+		return 0, wrap(op, err)
+	}
+	defer room.Release()
+	batch := int(max(1, min(vectorBatch, (room.bytes-keep)/one)))
 	rows, err := r.uniqueVectors(vectors)
 	if err != nil {
 		return 0, wrap(op, err)
@@ -49,8 +56,8 @@ func (r *Knowledge) upsert(ctx context.Context, op string, vectors []models.Know
 				return err
 			}
 		}
-		for from := 0; from < len(rows); from += vectorBatch {
-			if err := r.s.eng().UpsertVectors(ctx, db, rows[from:min(from+vectorBatch, len(rows))]); err != nil {
+		for part := range slices.Chunk(rows, batch) {
+			if err := r.s.eng().UpsertVectors(ctx, db, part); err != nil {
 				return err
 			}
 		}

@@ -141,9 +141,13 @@ type presenter struct {
 // NewPresenter returns the presenter of a store and its schema. Of several embedders each is for the bases
 // of its model; one that is nil is none.
 func NewPresenter(s *repo.Store, schema *migration.Schema, es ...embedding.Embedder) Presenter {
-	return &presenter{
+	p := &presenter{
 		repo.NewConversations(s), repo.NewMessages(s), repo.NewAttachments(s),
 		repo.NewKnowledge(s), repo.NewSearch(s), s, newHealth(s, schema),
 		slices.DeleteFunc(slices.Clone(es), func(e embedding.Embedder) bool { return e == nil }),
 	}
+	if o := s.Observer(); o.Tracing() {
+		return traced{p, o}
+	}
+	return p
 }

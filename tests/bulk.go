@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
@@ -13,6 +14,7 @@ func bulkCases() []testCase {
 	return []testCase{
 		{name: "rows are stored exactly as given", run: bulkLoad},
 		{name: "a refused load leaves its batch usable", run: bulkRefused},
+		{name: "what a load drops is made again", run: bulkDropped},
 	}
 }
 
@@ -136,4 +138,47 @@ func bulkRefused(b *bench) {
 	equal(b.t, "the host's own error is the rows' fault", bulk.Refused(err), false)
 	_, err = b.db.GetMessage(b.ctx, "undone")
 	wantErr(b.t, "message of a batch that failed", err, repo.ErrNotFound)
+}
+
+func bulkDropped(b *bench) {
+	bulk := b.db.Bulk()
+	var dropped []repo.Dropped
+	wantNil(b.t, "drop", bulk.Batch(b.ctx, func(ctx context.Context) (err error) {
+		dropped, err = bulk.DropForLoad(ctx)
+		return err
+	}))
+	if r, err := b.db.ValidateSchema(b.ctx); err != nil || r.OK || len(dropped) == 0 {
+		b.t.Errorf("after dropping: got %d things, ok %t, error %v; want a schema that is not whole", len(dropped), r.OK, err)
+	}
+	var cs []models.Conversation
+	var ms []models.Message
+	var as []models.MessageAttachment
+	for _, conv := range []string{"stays", "goes"} {
+		cs = append(cs, models.Conversation{ConvID: conv, Title: "title"})
+		for i := range 3 {
+			id := fmt.Sprint(conv, i)
+			ms = append(ms, models.Message{MsgID: id, ConversationID: conv, Role: models.RoleUser, Status: models.StatusSent, Content: "quince"})
+			as = append(as, models.MessageAttachment{AttachmentID: id, MessageID: id})
+		}
+	}
+	wantNil(b.t, "load", bulk.Batch(b.ctx, func(ctx context.Context) error {
+		return errors.Join(bulk.InsertConversations(ctx, cs), bulk.InsertMessages(ctx, ms), bulk.InsertAttachments(ctx, as))
+	}))
+	// Somebody else works meanwhile.
+	b.message("stays", "added", "quince")
+	wantNil(b.t, "delete", b.db.DeleteConversation(b.ctx, "goes"))
+	wantNil(b.t, "delete", b.db.DeleteMessage(b.ctx, "stays1"))
+	for range 2 { // what is there again is left alone
+		for _, d := range dropped {
+			wantNil(b.t, "restore "+d.Name, bulk.Batch(b.ctx, func(ctx context.Context) error { return bulk.Restore(ctx, d) }))
+		}
+	}
+	b.valid("after a load")
+	equal(b.t, "messages counted", b.getConversation("stays").MessageCount, 3)
+	equal(b.t, "messages", b.number("SELECT count(*) FROM messages"), 3)
+	equal(b.t, "attachments", b.number("SELECT count(*) FROM message_attachments"), 2)
+	found := b.searched("quince")
+	slices.Sort(found)
+	deepEqual(b.t, "found", found, []string{"added", "stays0", "stays2"})
+	b.works("after a load")
 }

@@ -22,6 +22,8 @@ func concurrencyCases() []testCase {
 		{name: "16 goroutines insert into one conversation", run: func(b *bench) { insertTogether(b, 16, 5) }, configure: patient},
 		{name: "colliding transactions are retried", run: collisions, configure: patient},
 		{name: "readers and writers of everything", run: readersAndWriters, configure: patient},
+		{name: "the text index is made anew among writers", run: rebuildAmongWriters, configure: patient},
+		{name: "indexes are created at once", run: indexesAtOnce, configure: patient},
 		{name: "schema calls at once", run: schemaCallsAtOnce},
 		{name: "a write inside an open stream", run: writeInStream, configure: busySoon},
 		{name: "a write inside a transaction with the outer context", run: writeOutside, configure: busySoon},

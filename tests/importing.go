@@ -30,6 +30,7 @@ func importCases() []testCase {
 		{name: "edits are told from damage", run: importEdited},
 		{name: "the target or the source is preferred", run: importPrefers},
 		{name: "an import that lost its turn stops", run: importTaken},
+		{name: "somebody else writes while an empty database is loaded", run: importOverlapped},
 		{name: "rejected rows are placed once the cause is mended", run: importReplayed},
 		{name: "conflicts are replayed for the source", run: importReplayedConflicts},
 		{name: "a reject file overwrites nothing", run: importRejectFiles},
@@ -549,4 +550,32 @@ func importTaken(b *bench) {
 	}})
 	wantErr(b.t, "import", err, repo.ErrTaken)
 	b.imported(migration.ImportOptions{Resume: true})
+}
+
+// importOverlapped stores rows with ids of the source after the import found the database empty.
+func importOverlapped(b *bench) {
+	dir := legacySet(b, 1, small())
+	first := b.imported(migration.ImportOptions{Paths: []string{dir}})
+	m := must[[]models.Message](b.t)(b.someMessages(1))[0]
+	n := b.getConversation(m.ConversationID).MessageCount
+	_, err := b.db.RollbackImport(b.ctx, first.Run, migration.RollbackOptions{})
+	wantNil(b.t, "rollback", err)
+	done := false
+	second := b.imported(migration.ImportOptions{Paths: []string{dir}, Progress: func(p migration.Progress) {
+		if p.Phase != migration.PhaseConversations || done {
+			return
+		}
+		done = true
+		_, err := b.db.CreateConversation(b.ctx, models.Conversation{ConvID: m.ConversationID, Title: "the target's own"})
+		wantNil(b.t, "create", err)
+		_, err = b.db.InsertMessage(b.ctx, models.Message{MsgID: m.MsgID, ConversationID: m.ConversationID, Role: models.RoleUser, Content: "the target's own"})
+		wantNil(b.t, "insert", err)
+	}})
+	equal(b.t, "written", done, true)
+	equal(b.t, "conflicts", reasons(second)[migration.ReasonConflict]-reasons(first)[migration.ReasonConflict], 2)
+	equal(b.t, "refused", reasons(second)[migration.ReasonRefused], reasons(first)[migration.ReasonRefused])
+	equal(b.t, "title", b.getConversation(m.ConversationID).Title, "the target's own")
+	equal(b.t, "messages counted", b.getConversation(m.ConversationID).MessageCount, n)
+	equal(b.t, "content", b.getMessage(m.MsgID).Content, "the target's own")
+	b.valid("after the import")
 }

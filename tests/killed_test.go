@@ -89,11 +89,11 @@ type moment struct {
 var (
 	importPhases = []migration.Phase{
 		migration.PhasePrepare, migration.PhaseBackup, migration.PhaseInitialize, migration.PhaseConversations,
-		migration.PhaseKnowledge, migration.PhaseIndex, migration.PhaseValidate,
+		migration.PhaseKnowledge, migration.PhaseIndex, migration.PhaseText, migration.PhaseValidate,
 	}
 	allPhases = append(slices.Clone(importPhases), migration.PhaseRollback)
 	reportsOf = map[migration.Phase]int{
-		migration.PhaseConversations: 12, migration.PhaseKnowledge: 9, migration.PhaseIndex: 6, migration.PhaseValidate: 6, migration.PhaseRollback: 15,
+		migration.PhaseConversations: 12, migration.PhaseKnowledge: 9, migration.PhaseIndex: 6, migration.PhaseText: 3, migration.PhaseValidate: 6, migration.PhaseRollback: 15,
 	}
 )
 

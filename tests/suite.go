@@ -38,6 +38,7 @@ const (
 	Import        Category = "Import"
 	Health        Category = "Health"
 	Explain       Category = "Explain"
+	Budget        Category = "Budget"
 )
 
 // Suite says how to run the conformance suite on an engine.
@@ -93,6 +94,7 @@ func groups() []group {
 		{Import, importCases()},
 		{Health, healthCases()},
 		{Explain, explainCases()},
+		{Budget, budgetCases()},
 	}
 }
 

@@ -42,10 +42,11 @@ func subject(p migration.Progress) string {
 	case migration.PhaseBackup:
 		parts = append(parts, "backup")
 	case migration.PhaseIndex:
-		if p.Table == "" {
-			parts = append(parts, "indexes")
-		} else {
-			parts = append(parts, "text index of")
+		parts = append(parts, "indexes")
+	case migration.PhaseText:
+		parts = append(parts, "text index")
+		if p.Table != "" {
+			parts = append(parts, "of")
 		}
 	case migration.PhaseValidate:
 		parts = append(parts, "verifying")

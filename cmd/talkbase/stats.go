@@ -127,7 +127,8 @@ func (p *page) stats(name string, st repo.Statistics, unsupported error) {
 		{name: "Files", right: true},
 		{name: "Chunks", right: true},
 		{name: "Vectors", right: true},
-		{name: "Index"}, {name: "Recall", right: true},
+		{name: "Index"},
+		{name: "Recall", right: true},
 		{name: "Model"},
 		{name: "Name"},
 	}, rows)

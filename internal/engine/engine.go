@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/talkbase/talkbase/internal/text"
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 )
 
@@ -50,6 +51,10 @@ type Options struct {
 	BusyTimeout time.Duration
 	// Logger receives what the engine has to say. Never nil.
 	Logger *slog.Logger
+	// Observer is told of every statement; nil for none.
+	Observer *Observer
+	// Memory is shared by all that needs much of it; nil for no limit.
+	Memory *memory.Manager
 	// Given holds the settings that were not left to their defaults, by their names in Config.
 	Given map[string]string
 }
@@ -79,6 +84,9 @@ type Engine interface {
 	Begin(ctx context.Context) (*Tx, error)
 	// BeginRead starts a transaction that sees the database as of one moment.
 	BeginRead(ctx context.Context) (*Tx, error)
+	// Frugal has tx, begun by this engine, go through much data with little memory until it is told that
+	// this is over.
+	Frugal(ctx context.Context, tx *gorm.DB) (over func(), err error)
 	// Gorm wraps a transaction the host began itself on this database.
 	Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error)
 	// SQL returns the pool that schema work runs on.
@@ -91,20 +99,29 @@ type Engine interface {
 	Goose() (Migrations, error)
 	// LockSuffix is what a SELECT needs at its end to lock the rows it reads, or "".
 	LockSuffix() string
-	// BulkInsert writes rows given in the order of columns, as fast as the engine can, inside tx.
+	// AnyOf returns the condition that a text column holds one of the keys, and what it binds. The SQL is
+	// the same for any number of them.
+	AnyOf(column string, keys []string) (where string, arg any, err error)
+	// BulkInsert writes rows given in the order of columns, as fast as the engine can, inside tx. Text that
+	// cannot be stored is ErrText.
 	BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error
 	// UpsertVectors inserts vectors and replaces those whose id is known, inside tx.
 	UpsertVectors(ctx context.Context, tx *gorm.DB, rows []models.KnowledgeVector) error
 	// ReserveIDs sets n ids of a table's integer key aside, ascending. The rows are then inserted
 	// with these ids in the same transaction.
 	ReserveIDs(ctx context.Context, tx *gorm.DB, table, key string, n int) ([]int64, error)
+	// VectorBytes is the SQL that reads a column of vectors as bytes, bit for bit and without text to
+	// parse, and VectorOf the vector that such bytes are.
+	VectorBytes(column string) string
+	VectorOf(b []byte) (models.Vector, error)
 	// BindVector turns a vector into what BulkInsert's rows hold.
 	BindVector(v []float32) any
 	// AddTerms indexes documents under their row ids, which must not be in the index: the schema's
 	// triggers take a row out when it is deleted or its text changes.
 	AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error
-	// DeleteTerms takes the rows from first to last out of the index.
-	DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error
+	// DeleteTerms takes rows out of the index, given in ascending order, and what the index holds of others
+	// in between that are gone. Those that others are adding at this moment stay.
+	DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error
 	// MatchTerms returns the SQL that finds q in a terms table under the alias t.
 	MatchTerms(table string, q text.Query) TermMatch
 	// FilterFiles writes f as conditions on knowledge_files under the alias f, beginning with AND; param
@@ -115,13 +132,17 @@ type Engine interface {
 	Nearest(ctx context.Context, db *gorm.DB, q NearestQuery) ([]Neighbor, error)
 	// Introspect describes the schema that is there.
 	Introspect(ctx context.Context) (Schema, error)
+	// Exclusive runs f while no other process that asks for the same changes the schema or its indexes.
+	Exclusive(ctx context.Context, f func(ctx context.Context) error) error
 	// CreateIndex creates one index if it is missing, without blocking writers where the engine can.
 	// It reports whether it was created.
 	CreateIndex(ctx context.Context, ix IndexSpec) (bool, error)
-	// DropIndexes drops the indexes of the schema's tables that no key and no import needs, inside tx,
-	// and returns them. RestoreIndex makes one again unless it is there.
-	DropIndexes(ctx context.Context, tx *gorm.DB) ([]DroppedIndex, error)
-	RestoreIndex(ctx context.Context, tx *gorm.DB, ix DroppedIndex) error
+	// DropForLoad drops, inside tx, what slows a load into empty tables down: indexes that keep no key
+	// unique, and what is checked or counted for each row and can as well be for all at once. It returns
+	// what it dropped in an order in which Restore can make it again, which it does unless it is there.
+	// What cascades would have deleted meanwhile is deleted then.
+	DropForLoad(ctx context.Context, tx *gorm.DB) ([]Dropped, error)
+	Restore(ctx context.Context, tx *gorm.DB, d Dropped) error
 	// VectorIndex describes the index of a kind, "" for the engine's choice, that speeds up similarity
 	// queries on base; without a name there is none, and why says why, if it is worth saying.
 	VectorIndex(base models.KnowledgeBase, kind string, rows int64) (ix IndexSpec, why string)
@@ -239,11 +260,13 @@ type IndexSpec struct {
 	AnyKind bool
 }
 
-// DroppedIndex is an index that was dropped for the time of a load.
-type DroppedIndex struct {
+// Dropped is an index, a foreign key or a trigger that was dropped for the time of a load.
+type Dropped struct {
 	Name string `json:"name"`
-	// SQL creates it.
-	SQL string `json:"sql"`
+	// SQL are the statements that create it.
+	SQL []string `json:"sql"`
+	// Text says that it is of the text index.
+	Text bool `json:"text,omitempty"`
 }
 
 // Tx is one transaction on its own connection.
@@ -302,7 +325,7 @@ func openDialector(ctx context.Context, o Options) (Engine, error) {
 	if name != SQLite && name != Postgres {
 		return nil, Invalidf("talkbase runs on %q and %q, not on gorm's %q", SQLite, Postgres, name)
 	}
-	g, err := gorm.Open(o.Dialector, &gorm.Config{Logger: newGormLogger(o.Logger)})
+	g, err := gorm.Open(o.Dialector, &gorm.Config{Logger: newGormLogger(o)})
 	if err != nil {
 		return nil, err
 	}
@@ -347,13 +370,16 @@ type pool struct {
 	db       *sql.DB
 	root     *gorm.DB
 	classify func(error) error
+	observer *Observer
 	// statements stay prepared from one transaction to the next; nil where the driver does that.
 	statements *statements
 }
 
 // begin starts a transaction on a connection of its own and wraps it for gorm. The connection is
 // taken explicitly so that drivers can be reached through it.
-func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first string) (*Tx, error) {
+func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first string) (t *Tx, err error) {
+	start := time.Now()
+	defer func() { p.observer.statement(ctx, start, "BEGIN", -1, err) }()
 	if err := turns.take(ctx); err != nil {
 		return nil, err
 	}
@@ -383,11 +409,23 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 		return nil, withEnd(ctx, p.classify(err))
 	}
 	return &Tx{
-		DB:     withPool(ctx, p.root, tx, conn, p.statements),
-		commit: func() error { return withEnd(ctx, p.classify(tx.Commit())) },
-		roll:   func() error { return p.classify(tx.Rollback()) },
-		done:   func() { _ = conn.Close(); turns.give() },
+		DB: withPool(ctx, p.root, tx, conn, p.statements),
+		commit: func() error {
+			return p.observed(ctx, "COMMIT", func() error { return withEnd(ctx, p.classify(tx.Commit())) })
+		},
+		roll: func() error {
+			return p.observed(ctx, "ROLLBACK", func() error { return p.classify(tx.Rollback()) })
+		},
+		done: func() { _ = conn.Close(); turns.give() },
 	}, nil
+}
+
+// observed tells of a statement that changes no rows.
+func (p pool) observed(ctx context.Context, query string, f func() error) error {
+	start := time.Now()
+	err := f()
+	p.observer.statement(ctx, start, query, -1, err)
+	return err
 }
 
 // connKey carries the connection of a transaction for what only the driver can do.

@@ -6,11 +6,19 @@ import (
 	"sync/atomic"
 
 	"gorm.io/gorm"
+
+	"github.com/talkbase/talkbase/memory"
 )
 
 // Late is an engine that is opened after the things built on it: an fx application constructs
 // everything first and opens it when it starts. Until then every way in returns ErrNotReady.
-type Late struct{ engine atomic.Pointer[Engine] }
+type Late struct {
+	// Observer and Memory are the engine's, there from the beginning and after the end; nil for none.
+	Observer *Observer
+	Memory   *memory.Manager
+
+	engine atomic.Pointer[Engine]
+}
 
 // Set makes e the engine.
 func (l *Late) Set(e Engine) { l.engine.Store(&e) }
@@ -49,13 +57,15 @@ func (u unready) State(context.Context) (State, error)            { return State
 func (u unready) Introspect(context.Context) (Schema, error)      { return Schema{}, u.err }
 func (u unready) DropAll(context.Context) error                   { return u.err }
 func (u unready) Goose() (Migrations, error)                      { return Migrations{}, u.err }
+func (u unready) Exclusive(context.Context, func(context.Context) error) error {
+	return u.err
+}
+
 func (u unready) CreateIndex(context.Context, IndexSpec) (bool, error) {
 	return false, u.err
 }
 
-func (u unready) DropIndexes(context.Context, *gorm.DB) ([]DroppedIndex, error) {
-	return nil, u.err
-}
-func (u unready) RestoreIndex(context.Context, *gorm.DB, DroppedIndex) error { return u.err }
-func (u unready) Snapshot(context.Context, string) error                     { return u.err }
-func (unready) Close() error                                                 { return nil }
+func (u unready) DropForLoad(context.Context, *gorm.DB) ([]Dropped, error) { return nil, u.err }
+func (u unready) Restore(context.Context, *gorm.DB, Dropped) error         { return u.err }
+func (u unready) Snapshot(context.Context, string) error                   { return u.err }
+func (unready) Close() error                                               { return nil }

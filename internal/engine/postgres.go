@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"runtime"
 	"strconv"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pgvector/pgvector-go"
 	pgxvec "github.com/pgvector/pgvector-go/pgx"
@@ -38,6 +41,7 @@ type postgresEngine struct {
 	indexes knownIndexes
 	// narrow says which filters let so few vectors pass that these are compared one by one.
 	narrow  float64
+	unwatch func()
 	closing sync.Once
 	cerr    error
 	// running, which tests set, is called before a similarity query runs.
@@ -126,11 +130,20 @@ func newPostgres(ctx context.Context, o Options, pool *sql.DB, conns int, owned 
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, classifyPostgres(err)
 	}
+	o.Observer.speak(Postgres)
+	name := "host"
+	if owned {
+		name = "postgres"
+	}
 	var err error
+	if e.unwatch, err = o.Observer.watch(map[string]*sql.DB{name: pool}, o.Memory); err != nil {
+		return nil, err
+	}
 	e.db, err = gorm.Open(postgresDialector{postgres.New(postgres.Config{Conn: pool}).(*postgres.Dialector)}, &gorm.Config{
-		SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o.Logger), DisableAutomaticPing: true,
+		SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o), DisableAutomaticPing: true,
 	})
 	if err != nil {
+		e.unwatch()
 		return nil, classifyPostgres(err)
 	}
 	if e.wanted {
@@ -150,11 +163,16 @@ func (e *postgresEngine) Reader(ctx context.Context) (*gorm.DB, error) {
 }
 
 func (e *postgresEngine) Begin(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, nil, "")
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres, e.log.Observer, nil}, e.turns, nil, "")
 }
 
 func (e *postgresEngine) BeginRead(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.pool, e.db, classifyPostgres, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
+	return begin(ctx, pool{e.pool, e.db, classifyPostgres, e.log.Observer, nil}, e.turns, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "")
+}
+
+// Frugal does nothing: the memory is the server's.
+func (e *postgresEngine) Frugal(context.Context, *gorm.DB) (over func(), err error) {
+	return func() {}, nil
 }
 
 func (e *postgresEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
@@ -278,10 +296,14 @@ func (e *postgresEngine) ReserveIDs(ctx context.Context, tx *gorm.DB, table, key
 	return Collect(ctx, tx, Value[int64], "SELECT nextval(pg_get_serial_sequence(?, ?)) FROM generate_series(1, ?::int) ORDER BY 1", table, key, n)
 }
 
+func (e *postgresEngine) AnyOf(column string, keys []string) (where string, arg any, err error) {
+	return column + " = ANY(?::text[])", keys, checkKeys(keys)
+}
+
 // BulkInsert uses binary COPY on a connection of ours, and plain inserts in a transaction that a
 // host began, whose connection cannot be reached.
 func (e *postgresEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
-	done, err := e.copyIn(ctx, tx, table, columns, rows)
+	done, err := e.copyIn(ctx, tx, table, columns, pgx.CopyFromRows(rows))
 	if done || err != nil {
 		return err
 	}
@@ -289,12 +311,13 @@ func (e *postgresEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table stri
 }
 
 // copyIn reports done false when there is no pgx connection to copy on.
-func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) (done bool, err error) {
+func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, columns []string, rows pgx.CopyFromSource) (done bool, err error) {
 	conn := connOf(tx)
 	if conn == nil {
 		return false, nil
 	}
-	err = conn.Raw(func(dc any) error {
+	start, n := time.Now(), int64(0)
+	err = conn.Raw(func(dc any) (err error) {
 		c, ok := dc.(*stdlib.Conn)
 		if !ok {
 			return nil
@@ -305,10 +328,14 @@ func (e *postgresEngine) copyIn(ctx context.Context, tx *gorm.DB, table string, 
 				return err
 			}
 		}
-		_, err := c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+		n, err = c.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, rows)
 		return err
 	})
-	return done, classifyPostgres(err)
+	err = withEnd(ctx, classifyPostgres(err))
+	if done {
+		e.log.Observer.statement(ctx, start, "COPY "+table+" ("+strings.Join(columns, ", ")+") FROM STDIN", n, err)
+	}
+	return done, err
 }
 
 // registerVectors teaches a connection that was opened before the extension existed.
@@ -344,7 +371,7 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 		if _, err := Exec(ctx, tx, "SAVEPOINT talkbase_copy"); err != nil {
 			return err
 		}
-		done, err := e.copyIn(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e))
+		done, err := e.copyIn(ctx, tx, "knowledge_vectors", vectorColumns, pgx.CopyFromRows(vectorRows(rows, e)))
 		if err == nil && done {
 			_, err = Exec(ctx, tx, "RELEASE SAVEPOINT talkbase_copy")
 			return err
@@ -363,7 +390,7 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 	if _, err := Exec(ctx, tx, "TRUNCATE "+vectorStage); err != nil {
 		return err
 	}
-	if done, err := e.copyIn(ctx, tx, vectorStage, vectorColumns, vectorRows(rows, e)); err != nil || !done {
+	if done, err := e.copyIn(ctx, tx, vectorStage, vectorColumns, pgx.CopyFromRows(vectorRows(rows, e))); err != nil || !done {
 		if err == nil {
 			err = insertRows(ctx, tx, "knowledge_vectors", vectorColumns, vectorRows(rows, e), rowsPerStatement, vectorConflict)
 		}
@@ -375,6 +402,21 @@ func (e *postgresEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []
 	return err
 }
 
+func (e *postgresEngine) VectorBytes(column string) string { return "vector_send(" + column + ")" }
+
+// VectorOf reads what pgvector sends: the dimensions and an unused number, of 2 bytes each, and then the
+// elements, all of them big-endian.
+func (e *postgresEngine) VectorOf(b []byte) (models.Vector, error) {
+	if len(b) < 4 || len(b) != 4+4*int(binary.BigEndian.Uint16(b)) {
+		return nil, fmt.Errorf("%w: pgvector sent a vector in %d bytes", ErrCorrupt, len(b))
+	}
+	out := make(models.Vector, (len(b)-4)/4)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.BigEndian.Uint32(b[4+4*i:]))
+	}
+	return out, nil
+}
+
 func (e *postgresEngine) BindVector(v []float32) any { return pgvector.NewVector(v) }
 
 func (e *postgresEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error {
@@ -382,16 +424,38 @@ func (e *postgresEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string
 		_, err := Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) VALUES (?, ?::text::tsvector)", docs[0].ID, docs[0].Doc.TSVector())
 		return err
 	}
+	done, err := e.copyIn(ctx, tx, table, []string{"id", "terms"}, pgx.CopyFromSlice(len(docs), func(i int) ([]any, error) {
+		return []any{docs[i].ID, tsvector(docs[i].Doc)}, nil
+	}))
+	if done || err != nil {
+		return err
+	}
 	ids, terms := make([]int64, len(docs)), make([]string, len(docs))
 	for i, d := range docs {
 		ids[i], terms[i] = d.ID, d.Doc.TSVector()
 	}
-	_, err := Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) SELECT a, b::tsvector FROM unnest(?::bigint[], ?::text[]) AS u(a, b)", ids, terms)
+	_, err = Exec(ctx, tx, "INSERT INTO "+table+" (id, terms) SELECT a, b::tsvector FROM unnest(?::bigint[], ?::text[]) AS u(a, b)", ids, terms)
 	return err
 }
 
-func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {
-	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE id BETWEEN ? AND ?", first, last)
+// tsvector is a document in the form that COPY sends without anything to parse.
+func tsvector(d text.Document) pgtype.TSVector {
+	lexemes, positions := d.Size()
+	v := pgtype.TSVector{Valid: true, Lexemes: make([]pgtype.TSVectorLexeme, 0, lexemes)}
+	all := make([]pgtype.TSVectorPosition, 0, positions)
+	d.Lexemes(func(word string, positions []int32) {
+		from := len(all)
+		for _, p := range positions {
+			all = append(all, pgtype.TSVectorPosition{Position: uint16(p)}) //nolint:gosec // Postgres has none greater than 16,383
+		}
+		v.Lexemes = append(v.Lexemes, pgtype.TSVectorLexeme{Word: word, Positions: all[from:len(all):len(all)]})
+	})
+	return v
+}
+
+// DeleteTerms need not look for rows that are gone: they took their terms along.
+func (e *postgresEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error {
+	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE id = ANY (?::bigint[])", ids)
 	return err
 }
 
@@ -471,6 +535,7 @@ func (e *postgresEngine) DropAll(ctx context.Context) error {
 
 func (e *postgresEngine) Close() error {
 	e.closing.Do(func() {
+		e.unwatch()
 		if e.owned {
 			e.cerr = classifyPostgres(e.pool.Close())
 		}

@@ -15,6 +15,14 @@ type postgresDialector struct{ *postgres.Dialector }
 // Translate maps the driver's codes to the sentinels.
 func (postgresDialector) Translate(err error) error { return classifyPostgres(err) }
 
+// Explain leaves a statement whose values are not to be shown as it is.
+func (d postgresDialector) Explain(sql string, vars ...any) string {
+	if len(vars) == 0 {
+		return sql
+	}
+	return d.Dialector.Explain(sql, vars...)
+}
+
 // SavePoint begins a savepoint.
 func (postgresDialector) SavePoint(tx *gorm.DB, name string) error {
 	return tx.Session(&gorm.Session{}).Exec("SAVEPOINT " + name).Error

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strconv"
 	"strings"
@@ -52,19 +51,13 @@ func bound(db *gorm.DB, query string) string {
 
 // Query runs a statement with ? placeholders on db's pool or transaction, past gorm's callbacks,
 // which cost more than the statement on the hot paths. It is logged as gorm's are.
-func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*sql.Rows, error) {
-	if err := checkArgs(args); err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	rows, err := db.Statement.ConnPool.QueryContext(ctx, bound(db, query), args...)
-	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
-	return rows, withEnd(ctx, Translate(db, err))
+func Query(ctx context.Context, db *gorm.DB, query string, args ...any) (*Rows, error) {
+	return queryBound(ctx, db, bound(db, query), args)
 }
 
 // queryNow is Query for a caller that closes the rows before anything else runs, and calls done
 // then.
-func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows *sql.Rows, done func(), err error) {
+func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows *Rows, done func(), err error) {
 	p, ok := db.Statement.ConnPool.(*preparedTx)
 	if !ok {
 		rows, err = Query(ctx, db, query, args...)
@@ -73,10 +66,10 @@ func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows 
 	if err := checkArgs(args); err != nil {
 		return nil, func() {}, err
 	}
-	start := time.Now()
-	rows, done, err = p.query(ctx, bound(db, query), args...)
-	db.Logger.Trace(ctx, start, func() (string, int64) { return query, -1 }, err)
-	return rows, done, withEnd(ctx, Translate(db, err))
+	r := &Rows{db: db, ctx: ctx, query: bound(db, query), start: time.Now()}
+	plain, done, err := p.query(ctx, r.query, args...)
+	rows, err = r.begun(plain, err)
+	return rows, done, err
 }
 
 // Exec runs a statement with ? placeholders as Query does and returns how many rows it changed.
@@ -90,8 +83,9 @@ func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (int64, e
 	if err == nil {
 		n, err = res.RowsAffected()
 	}
-	db.Logger.Trace(ctx, start, func() (string, int64) { return query, n }, err)
-	return n, withEnd(ctx, Translate(db, err))
+	err = withEnd(ctx, translate(db, err))
+	observerOf(db).statement(ctx, start, query, n, err)
+	return n, err
 }
 
 // Scanner is what a row can be read from.
@@ -99,21 +93,36 @@ type Scanner interface{ Scan(dest ...any) error }
 
 // Collect runs a query and reads each row with scan.
 func Collect[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, query string, args ...any) ([]T, error) {
-	rows, done, err := queryNow(ctx, db, query, args)
-	defer done()
+	var out []T
+	err := Each(ctx, db, scan, func(v *T) bool {
+		out = append(out, *v)
+		return true
+	}, query, args...)
 	if err != nil {
 		return nil, err
 	}
+	return out, nil
+}
+
+// Each is Collect for a caller that takes the rows one by one, until f returns false. f must not use the
+// database.
+func Each[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, f func(*T) bool, query string, args ...any) error {
+	rows, done, err := queryNow(ctx, db, query, args)
+	defer done()
+	if err != nil {
+		return err
+	}
 	defer func() { _ = rows.Close() }()
-	var out []T
 	for rows.Next() {
 		var v T
 		if err := scan(rows, &v); err != nil {
-			return nil, withEnd(ctx, Translate(db, err))
+			return withEnd(ctx, translate(db, err))
 		}
-		out = append(out, v)
+		if !f(&v) {
+			return withEnd(ctx, translate(db, rows.Close()))
+		}
 	}
-	return out, withEnd(ctx, Translate(db, rows.Err()))
+	return withEnd(ctx, translate(db, rows.Err()))
 }
 
 // One runs a query for a single row; without one the error wraps ErrNotFound.
@@ -127,14 +136,14 @@ func One[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, 
 	defer func() { _ = rows.Close() }()
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {
-			return v, withEnd(ctx, Translate(db, err))
+			return v, withEnd(ctx, translate(db, err))
 		}
 		return v, ErrNotFound
 	}
 	if err := scan(rows, &v); err != nil {
-		return v, withEnd(ctx, Translate(db, err))
+		return v, withEnd(ctx, translate(db, err))
 	}
-	return v, withEnd(ctx, Translate(db, rows.Close()))
+	return v, withEnd(ctx, translate(db, rows.Close()))
 }
 
 // Value reads a row of one column.
@@ -164,8 +173,17 @@ func checkArgs(args []any) error {
 	return nil
 }
 
-// Translate maps an error of db's driver to the sentinels.
-func Translate(db *gorm.DB, err error) error {
+// checkKeys is checkArgs for keys that are bound as one value.
+func checkKeys(keys []string) error {
+	for _, k := range keys {
+		if err := CheckText("a key", k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func translate(db *gorm.DB, err error) error {
 	if err == nil {
 		return nil
 	}

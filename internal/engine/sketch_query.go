@@ -163,7 +163,7 @@ func (e *sqliteEngine) nearest(ctx context.Context, db *gorm.DB, q NearestQuery,
 		top, ok, err := e.sketches.nearest(ctx, db, q, joined)
 		switch {
 		case errors.Is(err, sketch.ErrDamaged):
-			e.log.WarnContext(ctx, "vectors are compared one by one", slog.String("reason", err.Error()))
+			e.log.WarnContext(ctx, "vectors are compared one by one", slog.String("reason", "the sketches of a knowledge base are damaged: run talkbase indexes, or call CreateOptimalIndexes, to make them anew"))
 		case err != nil:
 			return nil, err
 		case ok:

@@ -15,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/talkbase/talkbase/internal/sketch"
+	"github.com/talkbase/talkbase/memory"
 	"github.com/talkbase/talkbase/models"
 )
 
@@ -29,6 +30,7 @@ const DefaultSketchCache = 64 << 20
 type sketches struct {
 	tuning sketchTuning
 	cache  blockCache
+	memory *memory.Manager
 
 	mu    sync.Mutex
 	known map[string]*sketchSet // by base, the version that was read last
@@ -56,11 +58,23 @@ type sketchTuning struct {
 
 var defaultTuning = sketchTuning{foldAt: 256, maxFold: 8192, listsFrom: 20000, deviations: 2.4, narrow: narrowSQLite}
 
-func newSketches(cacheBytes int64) *sketches {
+// newSketches returns sketches whose cache is memory of m, at most so many bytes of it.
+func newSketches(cacheBytes int64, m *memory.Manager) *sketches {
 	if cacheBytes <= 0 {
 		cacheBytes = DefaultSketchCache
 	}
-	return &sketches{tuning: defaultTuning, cache: newBlockCache(cacheBytes), known: map[string]*sketchSet{}}
+	s := &sketches{tuning: defaultTuning, cache: newBlockCache(cacheBytes), memory: m, known: map[string]*sketchSet{}}
+	s.cache.memory = m.Cache(s.cache.giveBack)
+	return s
+}
+
+// close forgets everything, for good.
+func (s *sketches) close() {
+	s.cache.mu.Lock()
+	s.cache.closed = true
+	s.cache.mu.Unlock()
+	s.clear()
+	s.cache.memory.Close()
 }
 
 // clear forgets everything.
@@ -277,13 +291,16 @@ func (s *sketchSet) save(ctx context.Context, tx *gorm.DB) error {
 	return err
 }
 
-// blockCache keeps decoded blocks, those used last, within a number of bytes.
+// blockCache keeps decoded blocks, those used last, within a number of bytes. The bytes are set aside in
+// the memory that all share, and given back when others need them.
 type blockCache struct {
-	limit int64
+	limit  int64
+	memory *memory.Cache
 
 	mu     sync.Mutex
 	used   int64
 	tick   int64
+	closed bool
 	blocks map[int64]*cachedBlock
 }
 
@@ -312,11 +329,17 @@ func (c *blockCache) get(id int64) *sketch.Columns {
 func (c *blockCache) put(id int64, b *sketch.Columns) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if b.Bytes() > c.limit || c.blocks[id] != nil {
+	if c.closed || b.Bytes() > c.limit || c.blocks[id] != nil {
 		return
 	}
 	if c.used+b.Bytes() > c.limit {
 		c.shrink(c.limit - c.limit/8 - b.Bytes())
+	}
+	if !c.memory.Grow(b.Bytes()) {
+		c.shrink(c.used - c.used/8 - b.Bytes())
+		if !c.memory.Grow(b.Bytes()) {
+			return
+		}
 	}
 	c.tick++
 	c.blocks[id] = &cachedBlock{b, c.tick}
@@ -325,6 +348,8 @@ func (c *blockCache) put(id int64, b *sketch.Columns) {
 
 // shrink drops what was used longest ago until at most limit bytes are used.
 func (c *blockCache) shrink(limit int64) {
+	before := c.used
+	defer func() { c.memory.Shrink(before - c.used) }()
 	byAge := make([]int64, 0, len(c.blocks))
 	for id := range c.blocks {
 		byAge = append(byAge, id)
@@ -342,5 +367,15 @@ func (c *blockCache) shrink(limit int64) {
 func (c *blockCache) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.memory.Shrink(c.used)
 	c.blocks, c.used = map[int64]*cachedBlock{}, 0
+}
+
+// giveBack drops at least so many bytes, or all.
+func (c *blockCache) giveBack(bytes int64) (freed int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.used
+	c.shrink(before - bytes)
+	return before - c.used
 }

@@ -231,6 +231,9 @@ func (s *sketchSet) keep(ctx context.Context, tx *gorm.DB, seqs []int64) error {
 	return nil
 }
 
+// foldMemory is what giving codes to vectors takes, in bytes.
+func foldMemory(vectors, dimensions int64) int64 { return vectors * (4*dimensions + 128) }
+
 // append gives codes to what is pending and to the next vectors, and joins them with the last block
 // that is not full.
 func (s *sketches) append(ctx context.Context, tx *gorm.DB, old *sketchSet, rows []models.KnowledgeVector) error {
@@ -240,18 +243,29 @@ func (s *sketches) append(ctx context.Context, tx *gorm.DB, old *sketchSet, rows
 			return err
 		}
 		if old.codes > 2*live && live <= maxRebuild {
-			return s.restart(ctx, tx, models.KnowledgeBase{ID: old.base, Dimensions: old.dimensions, Metric: old.metric})
+			if room, ok := s.memory.TryAcquire(foldMemory(live, old.dimensions)); ok { // else another time
+				defer room.Release()
+				return s.restart(ctx, tx, models.KnowledgeBase{ID: old.base, Dimensions: old.dimensions, Metric: old.metric})
+			}
 		}
 		copied := *old
 		copied.nextCheck = 2*old.codes + s.tuning.foldAt
 		old = &copied
 	}
+	most := s.tuning.maxFold
+	if !s.memory.Reserved(ctx) {
+		room, ok := s.memory.TryAcquire(foldMemory(most, old.dimensions))
+		if !ok {
+			most = s.tuning.foldAt // the next writers take the rest
+		}
+		defer room.Release()
+	}
 	changed, err := collectRaw(ctx, tx, `SELECT v.seq, v.embedding FROM knowledge_sketch_pending p JOIN knowledge_vectors v ON v.seq = p.seq AND v.base_id = p.base_id
-		WHERE p.base_id = ? AND p.kept = 0 AND p.seq <= ? ORDER BY p.id LIMIT ?`, old.base, old.upto, s.tuning.maxFold)
+		WHERE p.base_id = ? AND p.kept = 0 AND p.seq <= ? ORDER BY p.id LIMIT ?`, old.base, old.upto, most)
 	if err != nil {
 		return err
 	}
-	fresh, err := freshRaw(ctx, tx, old, max(1, s.tuning.maxFold-int64(len(changed))), rows)
+	fresh, err := freshRaw(ctx, tx, old, max(1, most-int64(len(changed))), rows)
 	if err != nil {
 		return err
 	}

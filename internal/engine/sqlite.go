@@ -47,6 +47,8 @@ type sqliteEngine struct {
 	noVectors             bool
 	sketches              *sketches
 	log                   *slog.Logger
+	observer              *Observer
+	unwatch               func()
 	tempDir               string
 	closing               sync.Once
 	closeErr              error
@@ -55,7 +57,7 @@ type sqliteEngine struct {
 func openSQLiteFile(ctx context.Context, o Options, t Target) (Engine, error) {
 	o.cannotSet(ctx, "SQLite has no schemas", "Schema")
 	o.cannotSet(ctx, "SQLite needs no vector index", "Vector.Index")
-	e := &sqliteEngine{owned: true, path: t.Path, noVectors: o.NoVectors, sketches: newSketches(o.SketchCache), log: o.Logger}
+	e := &sqliteEngine{owned: true, path: t.Path, noVectors: o.NoVectors, sketches: newSketches(o.SketchCache, o.Memory), log: o.Logger, observer: o.Observer}
 	if t.Path == "" {
 		dir, err := os.MkdirTemp("", "talkbase-")
 		if err != nil {
@@ -260,7 +262,7 @@ const sqliteTables = `SELECT name FROM sqlite_master WHERE type = 'table' AND na
 func openSQLitePool(ctx context.Context, o Options, pool *sql.DB) (Engine, error) {
 	o.cannotSet(ctx, "SQLite has no schemas", "Schema")
 	o.cannotSet(ctx, "the host's pool makes its own connections", perConnection...)
-	e := &sqliteEngine{readSQL: pool, writeSQL: pool, first: takeWriter, noVectors: o.NoVectors, sketches: newSketches(o.SketchCache), log: o.Logger}
+	e := &sqliteEngine{readSQL: pool, writeSQL: pool, first: takeWriter, noVectors: o.NoVectors, sketches: newSketches(o.SketchCache, o.Memory), log: o.Logger, observer: o.Observer}
 	e.turns, e.readTurns = newTurns(1, o.BusyTimeout), newTurns(1<<16, o.BusyTimeout)
 	var on int
 	if err := pool.QueryRowContext(ctx, "PRAGMA foreign_keys").Scan(&on); err != nil {
@@ -288,13 +290,21 @@ func openSQLitePool(ctx context.Context, o Options, pool *sql.DB) (Engine, error
 func (e *sqliteEngine) wrap(o Options, read *sql.DB) error {
 	cfg := func() *gorm.Config {
 		return &gorm.Config{
-			SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o.Logger),
+			SkipDefaultTransaction: true, TranslateError: true, Logger: newGormLogger(o),
 			PrepareStmt: true, PrepareStmtMaxSize: 256, DisableAutomaticPing: true,
 			// This very duration is gorm's "never", without the goroutine that nothing would end.
 			PrepareStmtTTL: 10 * 365 * 24 * time.Hour,
 		}
 	}
+	e.observer.speak(SQLite)
+	pools := map[string]*sql.DB{"writer": e.writeSQL, "readers": read}
+	if read == e.writeSQL {
+		pools = map[string]*sql.DB{"host": read}
+	}
 	var err error
+	if e.unwatch, err = o.Observer.watch(pools, o.Memory); err != nil {
+		return err
+	}
 	if e.write, err = gorm.Open(sqliteDialector{&sqlite.Dialector{DriverName: "sqlite", Conn: e.writeSQL}}, cfg()); err != nil {
 		return classifySQLite(err)
 	}
@@ -338,12 +348,38 @@ func (e *sqliteEngine) Reader(ctx context.Context) (*gorm.DB, error) {
 func (e *sqliteEngine) SQL() *sql.DB { return e.writeSQL }
 
 func (e *sqliteEngine) Begin(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.writeSQL, e.write, classifySQLite, e.writeStmts}, e.turns, nil, e.first)
+	return begin(ctx, pool{e.writeSQL, e.write, classifySQLite, e.observer, e.writeStmts}, e.turns, nil, e.first)
 }
 
 // BeginRead begins deferred: the first statement takes the snapshot.
 func (e *sqliteEngine) BeginRead(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.readSQL, e.read, classifySQLite, e.readStmts}, e.readTurns, nil, "")
+	return begin(ctx, pool{e.readSQL, e.read, classifySQLite, e.observer, e.readStmts}, e.readTurns, nil, "")
+}
+
+// frugalCache is the page cache of a transaction that goes through much data, in KiB. modernc's
+// allocator takes nearly twice that for it: a page with its header is a little more than 4,096 bytes, and
+// the next larger block has 8,192.
+const frugalCache = 4 << 10
+
+// Frugal bounds the page cache, which otherwise keeps what it has seen up to the configured size.
+func (e *sqliteEngine) Frugal(ctx context.Context, tx *gorm.DB) (over func(), err error) {
+	conn, ok := SQLTx(tx)
+	if !ok || !e.owned {
+		return func() {}, nil
+	}
+	size, err := One(ctx, tx, Value[int64], "PRAGMA cache_size")
+	if err != nil {
+		return nil, err
+	}
+	// The pragma works when it is compiled: it must not be kept prepared.
+	set := func(ctx context.Context, size int64) error {
+		_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA cache_size = %d", size))
+		return classifySQLite(err)
+	}
+	if err := set(ctx, -frugalCache); err != nil {
+		return nil, err
+	}
+	return func() { _ = set(context.WithoutCancel(ctx), size) }, nil
 }
 
 func (e *sqliteEngine) Gorm(ctx context.Context, tx *sql.Tx) (*gorm.DB, error) {
@@ -452,6 +488,15 @@ var rowsPerStatement = []int{125, 25, 1}
 // maxBound bounds the text that a statement of more than one row binds at once.
 const maxBound = 8 << 20
 
+// AnyOf hands the keys over as JSON: of a list of placeholders each number would be another statement.
+func (e *sqliteEngine) AnyOf(column string, keys []string) (where string, arg any, err error) {
+	if err := checkKeys(keys); err != nil {
+		return "", nil, err
+	}
+	list, err := json.Marshal(keys)
+	return column + " IN (SELECT value FROM json_each(?))", string(list), err
+}
+
 func (e *sqliteEngine) BulkInsert(ctx context.Context, tx *gorm.DB, table string, columns []string, rows [][]any) error {
 	return insertRows(ctx, tx, table, columns, rows, rowsPerStatement, "")
 }
@@ -501,11 +546,11 @@ func (e *sqliteEngine) UpsertVectors(ctx context.Context, tx *gorm.DB, rows []mo
 	for i := range rows {
 		ids[i] = rows[i].ID
 	}
-	list, err := json.Marshal(ids)
+	where, list, err := e.AnyOf("id", ids)
 	if err != nil {
 		return err
 	}
-	there, err := Collect(ctx, tx, Value[string], "SELECT id FROM knowledge_vectors WHERE id IN (SELECT value FROM json_each(?))", string(list))
+	there, err := Collect(ctx, tx, Value[string], "SELECT id FROM knowledge_vectors WHERE "+where, list)
 	if err != nil {
 		return err
 	}
@@ -546,6 +591,16 @@ func vectorRows(vs []models.KnowledgeVector, e Engine) [][]any {
 	return out
 }
 
+func (e *sqliteEngine) VectorBytes(column string) string { return column }
+
+func (e *sqliteEngine) VectorOf(b []byte) (models.Vector, error) {
+	var v models.Vector
+	if err := v.Scan(b); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return v, nil
+}
+
 func (e *sqliteEngine) BindVector(v []float32) any { return models.Vector(v).Blob() }
 
 func (e *sqliteEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error {
@@ -557,8 +612,12 @@ func (e *sqliteEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, 
 	return nil
 }
 
-func (e *sqliteEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, first, last int64) error {
-	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE rowid BETWEEN ? AND ?", first, last)
+// DeleteTerms deletes all in between, because nobody else is writing.
+func (e *sqliteEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE rowid BETWEEN ? AND ?", ids[0], ids[len(ids)-1])
 	return err
 }
 
@@ -586,8 +645,11 @@ func (e *sqliteEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, err
 	if err != nil || n > 0 {
 		return false, classifySQLite(err)
 	}
-	_, err = e.writeSQL.ExecContext(ctx, "CREATE INDEX IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body)
-	return err == nil, classifySQLite(err)
+	start, query := time.Now(), "CREATE INDEX IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body
+	_, err = e.writeSQL.ExecContext(ctx, query)
+	err = withEnd(ctx, classifySQLite(err))
+	e.observer.statement(ctx, start, query, -1, err)
+	return err == nil, err
 }
 
 func (e *sqliteEngine) Snapshot(ctx context.Context, path string) error {
@@ -598,11 +660,14 @@ func (e *sqliteEngine) Snapshot(ctx context.Context, path string) error {
 	if err := f.Close(); err != nil {
 		return generic(err)
 	}
-	if _, err := e.writeSQL.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
+	start := time.Now()
+	_, err = e.writeSQL.ExecContext(ctx, "VACUUM INTO ?", path)
+	err = withEnd(ctx, classifySQLite(err))
+	e.observer.statement(ctx, start, "VACUUM INTO ?", -1, err)
+	if err != nil {
 		_ = os.Remove(path)
-		return classifySQLite(err)
 	}
-	return nil
+	return err
 }
 
 func (e *sqliteEngine) State(ctx context.Context) (State, error) {
@@ -650,7 +715,10 @@ func (e *sqliteEngine) DropAll(ctx context.Context) error {
 
 func (e *sqliteEngine) Close() error {
 	e.closing.Do(func() {
-		e.sketches.clear()
+		if e.unwatch != nil {
+			e.unwatch()
+		}
+		e.sketches.close()
 		for _, s := range []*statements{e.readStmts, e.writeStmts} {
 			if s != nil {
 				s.close()

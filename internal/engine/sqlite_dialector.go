@@ -18,6 +18,14 @@ type sqliteDialector struct{ *sqlite.Dialector }
 // Translate maps the driver's codes to the sentinels.
 func (sqliteDialector) Translate(err error) error { return classifySQLite(err) }
 
+// Explain leaves a statement whose values are not to be shown as it is.
+func (d sqliteDialector) Explain(sql string, vars ...any) string {
+	if len(vars) == 0 {
+		return sql
+	}
+	return d.Dialector.Explain(sql, vars...)
+}
+
 // SavePoint begins a savepoint.
 func (sqliteDialector) SavePoint(tx *gorm.DB, name string) error {
 	return tx.Session(&gorm.Session{}).Exec("SAVEPOINT " + name).Error

@@ -173,7 +173,12 @@ func (t *preparedTx) query(ctx context.Context, query string, args ...any) (rows
 func (t *preparedTx) GetDBConn() (*sql.DB, error) { return t.pool.db, nil }
 
 // SQLTx returns the transaction of database/sql that a gorm handle runs in.
-func SQLTx(db *gorm.DB) (*sql.Tx, bool) { return sqlTx(db.Statement.ConnPool) }
+func SQLTx(db *gorm.DB) (*sql.Tx, bool) {
+	if db == nil || db.Statement == nil {
+		return nil, false
+	}
+	return sqlTx(db.Statement.ConnPool)
+}
 
 func sqlTx(pool any) (*sql.Tx, bool) {
 	switch p := pool.(type) {

@@ -157,9 +157,9 @@ func (d Document) FTS5() string {
 	return b.String()
 }
 
-// TSVector returns the document as the text form of a Postgres tsvector, to be bound as
-// $1::text::tsvector. It is never over Postgres' limits. Stems have no positions.
-func (d Document) TSVector() string {
+// Lexemes calls f for the lexemes of the document as a Postgres tsvector, each once, with their
+// positions, ascending from 1. It is never over Postgres' limits. Stems have no positions.
+func (d Document) Lexemes(f func(word string, positions []int32)) {
 	// Sort the positions by term: count, sum up, distribute.
 	from := make([]int32, len(d.terms)+1)
 	for _, id := range d.seq {
@@ -185,17 +185,33 @@ func (d Document) TSVector() string {
 		pos[next[id]] = lastPosition
 	}
 
-	n := 0
+	for id, t := range d.terms {
+		f(t, pos[from[id]:from[id+1]])
+	}
+	for _, t := range d.stems {
+		f(t, nil)
+	}
+}
+
+// Size returns the number of lexemes and bounds that of their positions.
+func (d Document) Size() (lexemes, positions int) {
+	return len(d.terms) + len(d.stems), len(d.seq) + len(d.rest)
+}
+
+// TSVector returns the document as the text form of a Postgres tsvector, to be bound as
+// $1::text::tsvector.
+func (d Document) TSVector() string {
+	n := 6 * (len(d.seq) + len(d.rest))
 	for _, t := range d.terms {
 		n += len(t) + 4
 	}
 	for _, t := range d.stems {
 		n += len(t) + 3
 	}
-	buf := make([]byte, 0, n+6*len(pos))
-	for id, t := range d.terms {
-		buf = appendLexeme(buf, t)
-		for i, p := range pos[from[id]:from[id+1]] {
+	buf := make([]byte, 0, n)
+	d.Lexemes(func(word string, positions []int32) {
+		buf = appendLexeme(buf, word)
+		for i, p := range positions {
 			if i == 0 {
 				buf = append(buf, ':')
 			} else {
@@ -203,10 +219,7 @@ func (d Document) TSVector() string {
 			}
 			buf = strconv.AppendInt(buf, int64(p), 10)
 		}
-	}
-	for _, t := range d.stems {
-		buf = appendLexeme(buf, t)
-	}
+	})
 	return string(buf)
 }
 

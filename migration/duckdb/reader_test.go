@@ -399,3 +399,44 @@ func TestNestedRows(t *testing.T) {
 		t.Errorf("%d rows", n)
 	}
 }
+
+// TestWideVectors reads vectors of which DuckDB's pieces of work are larger than its usual limit.
+func TestWideVectors(t *testing.T) {
+	t.Parallel()
+	for _, list := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "kb")
+		if _, err := (LegacyKnowledge{Dimensions: 16000, Files: 1, ChunksPerFile: 3, ListVectors: list}).Write(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+		src := mustOpen(t, path)
+		if err := src.Inspect(t.Context()); err != nil {
+			t.Errorf("list %v: %v", list, err)
+		}
+		for _, row := range mustRead(t, src)["vector"] {
+			if n := len(row["embedding"].([]float32)); n != 16000 {
+				t.Errorf("list %v: %d dimensions", list, n)
+			}
+		}
+	}
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	text, list := newColumn("c", "VARCHAR"), newColumn("c", "FLOAT[]")
+	for _, c := range []struct {
+		columns []column
+		rows    int64
+		limit   int
+	}{
+		{[]column{text}, 4096, 64},
+		{[]column{text, newColumn("c", "FLOAT[384]")}, 4096, 64},
+		{[]column{text, newColumn("c", "FLOAT[768]")}, 2729, 64},
+		{[]column{text, newColumn("c", "FLOAT[3072]")}, 682, 96},
+		{[]column{text, newColumn("c", "FLOAT[16000]")}, 131, 500},
+		{[]column{text, list}, 1023, 512},
+	} {
+		if rows, limit := pageOf(c.columns), limitOf(map[string][]column{"t": c.columns}); rows != c.rows || limit != c.limit {
+			t.Errorf("%v: pages of %d rows in %d MB, want %d in %d", c.columns, rows, limit, c.rows, c.limit)
+		}
+	}
+}

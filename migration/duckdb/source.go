@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -19,12 +20,57 @@ import (
 
 func init() { migration.Register(migration.KindDuckDB, Open) }
 
-// memoryLimit is DuckDB's own, for what it holds of the file; the rows handed out are not in it.
-// Reading takes a fraction of it, replaying a large log may spill to the private folder.
-const memoryLimit = "512MB"
+// DuckDB's own limits, in MB, for what it holds of the file; the rows handed out are not in it.
+const (
+	// memoryLimit does for ordinary rows. What replaying a large log needs beyond it spills to the private
+	// folder.
+	memoryLimit = 64
+	// listLimit does for lists of any length.
+	listLimit = 512
+	// DuckDB works on 2,048 rows at a time, a few times over.
+	chunkRows, chunksHeld = 2048, 4
+)
 
-// pageRows is how many rows are read at a time: two of DuckDB's chunks.
-const pageRows = 4096
+// limitOf is the limit for reading tables with these columns.
+func limitOf(tables map[string][]column) int {
+	limit := memoryLimit
+	for _, columns := range tables {
+		for _, c := range columns {
+			switch c.kind {
+			case kindArray:
+				limit = max(limit, chunksHeld*chunkRows*4*c.size>>20)
+			case kindList, kindDoubles:
+				limit = max(limit, listLimit)
+			}
+		}
+	}
+	return limit
+}
+
+func megabytes(n int) string { return strconv.Itoa(n) + "MB" }
+
+// Bounds of what is read at a time: DuckDB makes the whole result of a query in memory that its limit
+// does not cover. 4,096 rows are two of its chunks.
+const (
+	pageRows  = 4096
+	pageBytes = 8 << 20
+	// listBytes is assumed of a list, whose length is not declared.
+	listBytes = 8 << 10
+)
+
+// pageOf is how many rows of these columns are read at a time.
+func pageOf(columns []column) int64 {
+	row := 1
+	for _, c := range columns {
+		switch c.kind {
+		case kindArray:
+			row += 4 * c.size
+		case kindList, kindDoubles:
+			row += listBytes
+		}
+	}
+	return int64(min(pageRows, max(1, pageBytes/row)))
+}
 
 // Source is a knowledge base opened for reading. It is a [migration.Source] and safe for use by
 // several goroutines; each Rows has a connection of its own.
@@ -102,9 +148,7 @@ func open(ctx context.Context, path, workDir string) (_ *Source, err error) {
 	if s.db, err = openDatabase(s.copied, s.settings(wal)); err != nil {
 		return nil, s.wrap(err)
 	}
-	if wal {
-		err = s.keepLog(ctx)
-	}
+	err = s.prepare(ctx, wal)
 	// Opening may have taken long, and the caller should not have to find out later.
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		s.db.close()
@@ -113,14 +157,26 @@ func open(ctx context.Context, path, workDir string) (_ *Source, err error) {
 	return s, nil
 }
 
-// keepLog saves the time to write a replayed log into a copy that is then thrown away.
-func (s *Source) keepLog(ctx context.Context) error {
+// prepare sets what depends on the file.
+func (s *Source) prepare(ctx context.Context, wal bool) error {
 	c, err := s.db.connect()
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	return c.exec(ctx, "PRAGMA disable_checkpoint_on_shutdown")
+	if wal { // which is not to be written into a copy that is then thrown away
+		if err := c.exec(ctx, "PRAGMA disable_checkpoint_on_shutdown"); err != nil {
+			return err
+		}
+	}
+	_, columns, err := c.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	if limit := limitOf(columns); limit > memoryLimit {
+		return c.exec(ctx, "SET memory_limit = '"+megabytes(limit)+"'")
+	}
+	return nil
 }
 
 // settings of the database that is a copy of the user's.
@@ -135,14 +191,14 @@ func (s *Source) settings(wal bool) []setting {
 		// One thread, the caller's: rows come in order, nothing runs in the background, and reading
 		// pages from a file gains nothing from a second one.
 		{"threads", "1"},
-		{"memory_limit", memoryLimit},
+		{"memory_limit", megabytes(memoryLimit)},
 		{"temp_directory", filepath.Join(s.dir, "tmp")},
 		{"autoinstall_known_extensions", "false"},
 		{"autoload_known_extensions", "false"},
 		{"allow_persistent_secrets", "false"},
 		// Whatever a hostile file has in its generated columns, it reaches no other file.
 		{"enable_external_access", "false"},
-		// See keepLog.
+		// See prepare.
 		{"checkpoint_threshold", "1TB"},
 	}
 }
@@ -371,7 +427,8 @@ func (s *Source) rows(ctx context.Context, table string, after int64, yield func
 	}
 	// No ORDER BY: one thread scans by rowid anyway, and a limit then ends the scan, while a page of
 	// a sorted query would go through all the rest of the table. The page checks it.
-	query := fmt.Sprintf("SELECT %s%s LIMIT %d", strings.Join(exprs, ", "), from, pageRows)
+	limit := pageOf(columns)
+	query := fmt.Sprintf("SELECT %s%s LIMIT %d", strings.Join(exprs, ", "), from, limit)
 	var got int64
 	for {
 		n, last, err := s.page(ctx, c, query, next, columns, yield)
@@ -379,7 +436,7 @@ func (s *Source) rows(ctx context.Context, table string, after int64, yield func
 			return err
 		}
 		got += n
-		if n < pageRows {
+		if n < limit {
 			break
 		}
 		next = last + 1
