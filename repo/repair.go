@@ -128,7 +128,12 @@ func (h *Health) DropStaleText(ctx context.Context) (total int64, err error) {
 				if ids, err = engine.Collect(ctx, db, engine.Value[int64], query, after, repairBatch); err != nil {
 					return err
 				}
-				return h.s.eng().DeleteTerms(ctx, db, t.terms, ids)
+				for _, id := range ids {
+					if err := h.s.eng().DeleteTerms(ctx, db, t.terms, []int64{id}); err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 			if err != nil {
 				return total, err

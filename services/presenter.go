@@ -138,8 +138,8 @@ type presenter struct {
 	embedders []embedding.Embedder
 }
 
-// NewPresenter returns the presenter of a store and its schema. Of several embedders each is for the bases
-// of its model; one that is nil is none.
+// NewPresenter returns the presenter of a store and its schema. Of several embedders each is for the bases of its model;
+// one that is nil is none.
 func NewPresenter(s *repo.Store, schema *migration.Schema, es ...embedding.Embedder) Presenter {
 	p := &presenter{
 		repo.NewConversations(s), repo.NewMessages(s), repo.NewAttachments(s),

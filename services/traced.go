@@ -363,6 +363,24 @@ func (t traced) SearchHybrid(ctx context.Context, q repo.HybridQuery) (v []repo.
 	return t.Presenter.SearchHybrid(ctx, q)
 }
 
+func (t traced) SimilarityQueryAll(ctx context.Context, qs []repo.SimilarityQuery, limit int) (v []repo.SimilarChunk, err error) {
+	ctx, end := t.o.Operation(ctx, "SimilarityQueryAll")
+	defer func() { end(err) }()
+	return t.Presenter.SimilarityQueryAll(ctx, qs, limit)
+}
+
+func (t traced) MeasureRecall(ctx context.Context, q repo.RecallQuery) (v repo.RecallReport, err error) {
+	ctx, end := t.o.Operation(ctx, "MeasureRecall")
+	defer func() { end(err) }()
+	return t.Presenter.MeasureRecall(ctx, q)
+}
+
+func (t traced) SearchSimilarAll(ctx context.Context, text string, qs []repo.SimilarityQuery, limit int) (v []repo.SimilarChunk, err error) {
+	ctx, end := t.o.Operation(ctx, "SearchSimilarAll")
+	defer func() { end(err) }()
+	return t.Presenter.SearchSimilarAll(ctx, text, qs, limit)
+}
+
 func (t traced) ValidateIntegrity(ctx context.Context) (v repo.IntegrityReport, err error) {
 	ctx, end := t.o.Operation(ctx, "ValidateIntegrity")
 	defer func() { end(err) }()

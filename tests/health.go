@@ -64,8 +64,8 @@ func (b *bench) numbers(n int) string {
 	return fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) ", n)
 }
 
-// indexable is from how many on a base has an index of its vectors, and some more.
-func (b *bench) indexable() int {
+// someVectors is from how many on a base has an index of its vectors, and some more.
+func (b *bench) someVectors() int {
 	if b.postgres() {
 		return 1200
 	}
@@ -74,7 +74,7 @@ func (b *bench) indexable() int {
 
 // many makes more vectors in kb than a query compares one by one, by plain SQL.
 func many(b *bench) {
-	n := b.indexable()
+	n := b.someVectors()
 	b.exec(b.numbers(n) + "INSERT INTO knowledge_chunks (id, file_id, chunk_index, content, status) SELECT 'k' || i, 'kb-file', i, 'plum', 'processed' FROM n")
 	b.exec(b.numbers(n) + "INSERT INTO knowledge_vectors (id, base_id, file_id, chunk_id, embedding) SELECT 'k' || i, 'kb', 'kb-file', 'k' || i, " +
 		b.pick("CAST(unhex('0000803f') || unhex(printf('0000%02x40', i % 128)) AS blob)", "('[1,' || 2 + i % 128 || ']')::vector") + " FROM n")
@@ -190,8 +190,7 @@ func plants() []plant {
 			postgres: []string{`DO $$ DECLARE def text; BEGIN
 				SELECT indexdef INTO def FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'idx_knowledge_vectors_base_%';
 				EXECUTE 'DROP INDEX ' || (SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'idx_knowledge_vectors_base_%');
-				EXECUTE regexp_replace(replace(def, 'USING hnsw', 'USING ivfflat'), 'WITH \(.*?\)', 'WITH (lists = 90)');
-				EXECUTE 'COMMENT ON INDEX ' || (SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'idx_knowledge_vectors_base_%') || ' IS ''talkbase: {"rows":8100,"search10":20,"search100":20}''';
+				EXECUTE replace(regexp_replace(def, ' WITH \(.*?\)', ' WITH (lists = 100)'), 'USING hnsw', 'USING ivfflat');
 			END $$`},
 		},
 		{

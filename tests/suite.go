@@ -36,9 +36,9 @@ const (
 	NoVectors     Category = "NoVectors"
 	Large         Category = "Large"
 	Import        Category = "Import"
+	Budget        Category = "Budget"
 	Health        Category = "Health"
 	Explain       Category = "Explain"
-	Budget        Category = "Budget"
 )
 
 // Suite says how to run the conformance suite on an engine.
@@ -92,9 +92,9 @@ func groups() []group {
 		{NoVectors, noVectorsCases()},
 		{Large, largeCases()},
 		{Import, importCases()},
+		{Budget, budgetCases()},
 		{Health, healthCases()},
 		{Explain, explainCases()},
-		{Budget, budgetCases()},
 	}
 }
 

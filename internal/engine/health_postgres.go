@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"regexp"
 	"slices"
 
@@ -174,7 +173,7 @@ func (e *postgresEngine) SetSequence(ctx context.Context, tx *gorm.DB, s Sequenc
 }
 
 // leftBehind are the ends of the names of indexes that a concurrent build made and did not finish:
-// Postgres' own, and those of an index of vectors that was to take another's place.
+// Postgres' own and createVectorIndex'.
 var leftBehind = regexp.MustCompile(`(_ccnew|_ccold)\d*$|` + newSuffix + `$`)
 
 func (e *postgresEngine) Reindex(ctx context.Context, index string) error {
@@ -191,28 +190,22 @@ func (e *postgresEngine) EmptyTerms(ctx context.Context, tx *gorm.DB, table stri
 	return err
 }
 
-// usable returns the index that answers a base's queries, or else one that is of no use to them; nil for none
-// but what a build that was cut off left behind.
-func usable(ctx context.Context, db *gorm.DB, base models.KnowledgeBase) (*vectorIndex, error) {
+// ownVectorIndex is the index of a base's vectors, nil when there is none.
+func ownVectorIndex(ctx context.Context, db *gorm.DB, base models.KnowledgeBase) (*vectorIndex, error) {
 	all, err := vectorIndexes(ctx, db, base)
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(v vectorIndex) bool { return !v.valid })
-	for i := range all {
-		if all[i].fits {
-			return &all[i], nil
-		}
+	name := vectorIndexName(base.ID)
+	if i := slices.IndexFunc(all, func(v vectorIndex) bool { return v.name == name }); i >= 0 {
+		return &all[i], nil
 	}
-	if len(all) == 0 {
-		return nil, nil
-	}
-	return &all[0], nil
+	return nil, nil
 }
 
 func (e *postgresEngine) VectorIndexState(ctx context.Context, db *gorm.DB, base models.KnowledgeBase, rows int64) (VectorIndexState, error) {
 	var st VectorIndexState
-	have, err := usable(ctx, db, base)
+	have, err := ownVectorIndex(ctx, db, base)
 	if err != nil {
 		return st, err
 	}
@@ -224,18 +217,19 @@ func (e *postgresEngine) VectorIndexState(ctx context.Context, db *gorm.DB, base
 	}
 	st.Kind, st.Name = have.kind, have.name
 	switch {
+	case !have.valid: // InvalidIndexes has it
 	case !have.fits:
-		st.Problem, st.Why = VectorIndexStale, "it is of other dimensions or another metric, and of no use to the base's queries"
-	case have.kind == IndexIVFFlat && have.outgrown(rows):
-		st.Problem, st.Why = VectorIndexStale, fmt.Sprintf("its %d lists were made for %d vectors, and there are %d", have.lists, have.Rows, rows)
+		st.Problem, st.Why = VectorIndexStale, "it is of other dimensions or another metric, which is no use to the base's queries"
+	case have.unfit(rows):
+		st.Problem, st.Why = VectorIndexStale, fmt.Sprintf("it has %d lists, and %d vectors want %d", have.lists, rows, listsOf(rows))
 	}
 	return st, nil
 }
 
 // VectorIndexKind asks the catalogue.
 func (e *postgresEngine) VectorIndexKind(ctx context.Context, db *gorm.DB, base models.KnowledgeBase) (string, error) {
-	have, err := usable(ctx, db, base)
-	if err != nil || have == nil || !have.fits {
+	have, err := ownVectorIndex(ctx, db, base)
+	if err != nil || have == nil || !have.valid {
 		return "", err
 	}
 	return have.kind, nil
@@ -243,13 +237,28 @@ func (e *postgresEngine) VectorIndexKind(ctx context.Context, db *gorm.DB, base 
 
 // RebuildVectorIndex drops the index of a base that has too few vectors for one by now.
 func (e *postgresEngine) RebuildVectorIndex(ctx context.Context, base models.KnowledgeBase, kind string, rows int64) error {
-	spec, why := e.VectorIndex(base, kind, rows)
-	if spec.Name != "" {
-		_, err := e.CreateIndex(ctx, spec)
+	r, err := e.Reader(ctx)
+	if err != nil {
 		return err
 	}
+	have, err := ownVectorIndex(ctx, r, base)
+	if err != nil {
+		return err
+	}
+	if have != nil {
+		kind = have.kind
+	}
+	spec, why := e.VectorIndex(base, kind, rows)
+	if spec.Name != "" {
+		_, err = e.CreateIndex(ctx, spec)
+		return err
+	}
+	if have == nil {
+		return nil
+	}
+	// There are too few vectors by now.
+	e.log.Logger.InfoContext(ctx, "index of vectors dropped", "base", base.ID, "reason", why)
 	defer e.indexes.forget(base.ID)
-	e.log.Logger.InfoContext(ctx, "index of vectors dropped", slog.String("base", base.ID), slog.String("reason", why))
-	_, err := e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+quoteName(vectorIndexName(base.ID)))
+	_, err = e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+quoteName(have.name))
 	return withEnd(ctx, classifyPostgres(err))
 }

@@ -128,7 +128,7 @@ func eachUncoded(ctx context.Context, db *gorm.DB, set *sketchSet, low, high int
 			if err != nil {
 				return err
 			}
-			if enc.rotate(raw{seq: r.seq, blob: blob}) == ignored {
+			if enc.rotate(raw{blob: blob}) == ignored {
 				continue
 			}
 			if st.Count++; len(st.Examples) < keptExamples {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -311,7 +312,7 @@ func (e *postgresEngine) buildVectorIndex(ctx context.Context, ix IndexSpec) (cr
 	if err != nil {
 		return false, false, err
 	}
-	if old != nil && old.fits && (old.kind == ix.Method || ix.AnyKind) && (old.kind != IndexIVFFlat || !old.outgrown(ix.Rows)) {
+	if old != nil && old.fits && (old.kind == ix.Method || ix.AnyKind) && !old.unfit(ix.Rows) {
 		return false, old.Search10 > 0 && !old.outgrown(ix.Rows), nil
 	}
 	name := ix.Name
@@ -336,9 +337,15 @@ func (e *postgresEngine) buildVectorIndex(ctx context.Context, ix IndexSpec) (cr
 }
 
 // outgrown reports whether there are less than half or more than twice as many rows as were measured.
-func (v *vectorIndex) outgrown(rows int64) bool {
-	return v.Rows > 0 && (rows > 2*v.Rows || 2*rows < v.Rows)
+func (v *vectorIndex) outgrown(rows int64) bool { return apart(rows, v.Rows) }
+
+// unfit reports whether there are less than half or more than twice as many rows as IVFFlat's lists were
+// made of. Those of an index that was not measured say how many these were; see listsOf.
+func (v *vectorIndex) unfit(rows int64) bool {
+	return v.kind == IndexIVFFlat && apart(rows, cmp.Or(v.Rows, v.lists*v.lists))
 }
+
+func apart(rows, was int64) bool { return was > 0 && (rows > 2*was || 2*rows < was) }
 
 const (
 	// leastRecall is what an index has to find of the 10 and of the 100 nearest to the queries it is measured
