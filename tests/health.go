@@ -186,7 +186,7 @@ func plants() []plant {
 			both: []string{"UPDATE knowledge_bases SET metric = 'l2' WHERE id = 'kb'"},
 		},
 		{
-			name: "an index with lists for more vectors than there are", code: repo.FindingVectorIndexStale, severity: repo.SeverityWarning, table: "knowledge_vectors", count: 1, repaired: true, prepare: indexed,
+			name: "an index with too many lists", code: repo.FindingVectorIndexStale, severity: repo.SeverityWarning, table: "knowledge_vectors", count: 1, repaired: true, prepare: indexed,
 			postgres: []string{`DO $$ DECLARE def text; BEGIN
 				SELECT indexdef INTO def FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'idx_knowledge_vectors_base_%';
 				EXECUTE 'DROP INDEX ' || (SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'idx_knowledge_vectors_base_%');

@@ -40,8 +40,8 @@ type Health interface {
 	EmptyTerms(ctx context.Context, tx *gorm.DB, table string) error
 	// SetSequence moves an integer key's next value beyond those in use, inside tx.
 	SetSequence(ctx context.Context, tx *gorm.DB, s Sequence) error
-	// RebuildVectorIndex makes the index of a base's vectors anew, of kind where the engine has several; "" is
-	// what suits the number of rows. Queries and writers go on meanwhile.
+	// RebuildVectorIndex makes the index of a base's vectors anew, of the kind it has, or of kind. Queries
+	// and writers go on meanwhile.
 	RebuildVectorIndex(ctx context.Context, base models.KnowledgeBase, kind string, rows int64) error
 
 	// Size measures the database, at little cost.

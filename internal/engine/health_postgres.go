@@ -235,7 +235,7 @@ func (e *postgresEngine) VectorIndexKind(ctx context.Context, db *gorm.DB, base 
 	return have.kind, nil
 }
 
-// RebuildVectorIndex drops the index of a base that has too few vectors for one by now.
+// RebuildVectorIndex builds the new index beside the old one, and then takes the old one's place.
 func (e *postgresEngine) RebuildVectorIndex(ctx context.Context, base models.KnowledgeBase, kind string, rows int64) error {
 	r, err := e.Reader(ctx)
 	if err != nil {
