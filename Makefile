@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench migration fuzz kill soak cover ci
+.PHONY: help demo test lint fmt bench migration fuzz kill soak crash cover ci
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -39,6 +39,11 @@ kill: ## kill importing processes KILLS times on each engine, and import 100 ran
 SOAK ?= 5m
 soak: ## mix all operations from many goroutines and two processes for SOAK on each engine, with the race detector
 	TALKBASE_SOAK=$(SOAK) scripts/postgres run -- go test ./tests -race -count=1 -timeout 4h -run Soak -v
+
+CRASHES ?= 5000
+crash: ## kill writing processes CRASHES times, and a Postgres server under load
+	scripts/postgres install
+	TALKBASE_CRASHES=$(CRASHES) go test ./tests -count=1 -timeout 8h -run 'Crashes$$' -v
 
 cover: ## write the coverage of all tests to cover.html
 	scripts/postgres run -- go test -coverpkg=./... -coverprofile=cover.out ./...

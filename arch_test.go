@@ -12,7 +12,7 @@ const modulePath = "github.com/talkbase/talkbase"
 // layers are the packages in the order they may import each other: a package imports only from
 // layers before its own.
 var layers = []string{
-	"memory", "models", "embedding", "internal/text", "internal/sketch", "internal/engine", "repo", "migration", "services", "",
+	"memory", "models", "embedding", "internal/text", "internal/sketch", "internal/sqlitefile", "internal/engine", "repo", "migration", "services", "",
 }
 
 func goList(t *testing.T, args ...string) []string {

@@ -49,6 +49,7 @@ type Config struct {
 	Vector      VectorConfig
 	Performance PerformanceConfig
 	Logging     LoggingConfig
+	Backup      BackupConfig
 
 	// Logger is the host's; Logging is then only about the level and slow queries. It never receives the
 	// values of queries.
@@ -140,6 +141,7 @@ type resolved struct {
 	defaults repo.BaseDefaults
 	index    string
 	migrate  bool
+	backup   BackupConfig
 	closeLog io.Closer
 }
 
@@ -190,6 +192,9 @@ func (c Config) resolve() (r resolved, err error) {
 		o.Memory = memory.New(budget)
 	} else if p.MemoryBudget != "" {
 		return r, engine.Invalidf("Config names two memory budgets: set one of Memory and Performance.MemoryBudget")
+	}
+	if r.backup, err = c.Backup.resolve(); err != nil {
+		return r, err
 	}
 	o.Given = map[string]string{}
 	for name, v := range map[string]string{

@@ -47,6 +47,7 @@ type Result struct {
 	Health        services.Health
 	Schema        migration.SchemaManager
 	Migrator      migration.Migrator
+	Backups       migration.Backups
 }
 
 func newModule(p Params) (Result, error) {
@@ -67,6 +68,6 @@ func newModule(p Params) (Result, error) {
 	})
 	return Result{
 		DB: db, Presenter: db, Conversations: db, Messages: db, Attachments: db, Knowledge: db,
-		Search: db, Embeddings: db, Transactor: db, Health: db, Schema: db, Migrator: db,
+		Search: db, Embeddings: db, Transactor: db, Health: db, Schema: db, Migrator: db, Backups: db,
 	}, nil
 }

@@ -29,8 +29,9 @@ type DB struct {
 	store    *repo.Store
 	schema   *migration.Schema
 
-	mu     sync.Mutex
-	closed bool
+	mu      sync.Mutex
+	closed  bool
+	backups backupLoop
 }
 
 // Open opens the database that cfg names. It creates the schema in a new SQLite file or an empty
@@ -76,6 +77,7 @@ func (db *DB) start(ctx context.Context) error {
 	if err := db.schema.Prepare(ctx, db.resolved.migrate); err != nil {
 		return errors.Join(err, db.Close())
 	}
+	db.startBackups()
 	return nil
 }
 
@@ -88,6 +90,7 @@ func (db *DB) Close() error {
 		return nil
 	}
 	db.closed = true
+	db.backups.end()
 	err := engine.Wrap("close database", db.late.Close())
 	if db.resolved.closeLog != nil {
 		err = errors.Join(err, db.resolved.closeLog.Close())

@@ -35,6 +35,11 @@ import (
 // own errors such as repo.ErrDiskFull. The report is returned with it. Damage is looked for before
 // anything is written. A file in which it shows on the way after all ends with what was read so far
 // stored; the other files are still imported.
+//
+// What an empty target would check, count and index row by row is dropped for the time of the load, apart
+// from keys that keep rows unique, and made again after it. A run that was cut off leaves it dropped until it
+// is resumed or rolled back. Rows of the load whose parents somebody deletes meanwhile go when that ends, as
+// a cascade would have had it.
 func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportReport, error) {
 	i := &importer{real: target, target: target, opts: opts.within(target).withDefaults(), report: &ImportReport{Sources: []*SourceReport{}}}
 	if i.opts.Replay != "" {
@@ -519,7 +524,7 @@ type warner interface{ Warnings() []string }
 // record stores the run with its sources; fresh has what an empty target allows put off.
 func (i *importer) record(ctx context.Context, fresh bool) error {
 	if fresh && !i.opts.DryRun {
-		dropped, err := i.target.DropForLoad(ctx)
+		dropped, err := i.target.DropForLoad(ctx, true)
 		if err != nil {
 			return err
 		}

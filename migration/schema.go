@@ -133,7 +133,7 @@ func (s *Schema) version(ctx context.Context, st engine.State) (int64, error) {
 	// Not by goose, which would take the lock that only changes need.
 	var v int64
 	err := s.eng().SQL().QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM "+engine.VersionTable+" WHERE is_applied").Scan(&v)
-	return v, err
+	return v, engine.Classify(err)
 }
 
 // Prepare brings the database to the version this program needs, where that is asked for or safe:
@@ -145,14 +145,18 @@ func (s *Schema) Prepare(ctx context.Context, migrate bool) error {
 	const op = "open database"
 	st, err := s.eng().State(ctx)
 	if err != nil {
-		return engine.Wrap(op, err)
+		return engine.Wrap(op, engine.Damaged(st.Path, err))
 	}
+	return engine.Wrap(op, engine.Damaged(st.Path, s.prepare(ctx, st, migrate)))
+}
+
+func (s *Schema) prepare(ctx context.Context, st engine.State, migrate bool) error {
 	if st.Foreign != "" {
-		return engine.Wrap(op, engine.Foreign(st.Foreign))
+		return engine.Foreign(st.Foreign)
 	}
 	version, err := s.version(ctx, st)
 	if err != nil {
-		return engine.Wrap(op, err)
+		return err
 	}
 	latest := s.LatestSchemaVersion()
 	if st.Versioned && st.Shared && version < latest {
@@ -162,29 +166,29 @@ func (s *Schema) Prepare(ctx context.Context, migrate bool) error {
 			version, err = p.GetDBVersion(ctx)
 		}
 		if err != nil {
-			return engine.Wrap(op, err)
+			return err
 		}
 	}
 	switch {
 	case version > latest:
-		return engine.Wrap(op, fmt.Errorf("%w: it has version %d, this program knows %d: update the program", engine.ErrSchemaNewer, version, latest))
+		return fmt.Errorf("%w: it has version %d, this program knows %d: update the program", engine.ErrSchemaNewer, version, latest)
 	case version == latest:
 	case st.Shared && !st.Empty && !migrate:
-		return engine.Wrap(op, fmt.Errorf("%w: it has version %d, this program needs %d: run talkbase schema up, or set Config.Migrate", engine.ErrSchemaOutdated, version, latest))
+		return fmt.Errorf("%w: it has version %d, this program needs %d: run talkbase schema up, or set Config.Migrate", engine.ErrSchemaOutdated, version, latest)
 	default:
 		if version > 0 && st.Path != "" {
 			if err := s.backup(ctx, st.Path, version); err != nil {
-				return engine.Wrap(op, err)
+				return err
 			}
 		}
 		if err := s.up(ctx, latest); err != nil {
-			return engine.Wrap(op, err)
+			return err
 		}
 	}
 	if err := s.enableVectors(ctx); err != nil {
-		return engine.Wrap(op, err)
+		return err
 	}
-	return engine.Wrap(op, s.checkAnalyser(ctx))
+	return s.checkAnalyser(ctx)
 }
 
 // checkAnalyser warns where another version of the analyser made the text index: what it made is still
@@ -235,9 +239,9 @@ func (s *Schema) up(ctx context.Context, target int64) error {
 func (s *Schema) stepError(err error) error {
 	var partial *goose.PartialError
 	if errors.As(err, &partial) {
-		return fmt.Errorf("schema step %s: %w", filepath.Base(partial.Failed.Source.Path), partial.Err)
+		return fmt.Errorf("schema step %s: %w", filepath.Base(partial.Failed.Source.Path), engine.Classify(partial.Err))
 	}
-	return err
+	return engine.Classify(err)
 }
 
 func (s *Schema) setMeta(ctx context.Context) error {

@@ -124,9 +124,10 @@ type Checker interface {
 	TextMissing(ctx context.Context) (map[string]int64, error)
 	// IndexText indexes the next rows of a table after an integer key; n is 0 at the end.
 	IndexText(ctx context.Context, table string, after int64) (last int64, n int, err error)
-	// DropForLoad drops what slows a load into an empty target down and no load needs; Restore makes one
-	// thing of it again, in the order in which they were returned.
-	DropForLoad(ctx context.Context) ([]repo.Dropped, error)
+	// DropForLoad drops what slows a load into an empty target down and no load needs, foreign keys
+	// among it where the rows are known to have their parents; Restore makes one thing of it again, in the
+	// order in which they were returned.
+	DropForLoad(ctx context.Context, parentsKnown bool) ([]repo.Dropped, error)
 	Restore(ctx context.Context, d repo.Dropped) error
 	// Snapshot writes a copy of the database to path, or returns repo.ErrUnsupported.
 	Snapshot(ctx context.Context, path string) error

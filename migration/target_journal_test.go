@@ -170,9 +170,9 @@ func (m *memoryTarget) CountRows(_ context.Context, table string) (int64, error)
 	}[table]), nil
 }
 
-func (m *memoryTarget) DropForLoad(context.Context) ([]repo.Dropped, error) { return nil, nil }
-func (m *memoryTarget) Restore(context.Context, repo.Dropped) error         { return nil }
-func (m *memoryTarget) Snapshot(context.Context, string) error              { return repo.ErrUnsupported }
+func (m *memoryTarget) DropForLoad(context.Context, bool) ([]repo.Dropped, error) { return nil, nil }
+func (m *memoryTarget) Restore(context.Context, repo.Dropped) error               { return nil }
+func (m *memoryTarget) Snapshot(context.Context, string) error                    { return repo.ErrUnsupported }
 
 func (m *memoryTarget) Finds(context.Context, string, string, string) (bool, error) { return true, nil }
 

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -64,4 +65,19 @@ func sweepWorkDirs(dir string) {
 			_ = lock.Unlock()
 		}
 	}
+}
+
+// PrivateCopy copies an SQLite file and its log, consistently, to where nobody else writes, and returns the
+// copy and what removes it. The original is only read; it must not be open in this process, whose locks on
+// it would be lost.
+func PrivateCopy(ctx context.Context, path string) (file string, remove func() error, err error) {
+	dir, remove, err := newWorkDir("")
+	if err != nil {
+		return "", nil, err
+	}
+	file = filepath.Join(dir, "copy.db")
+	if err := copyDatabase(ctx, path, file, "-wal", "-journal"); err != nil {
+		return "", nil, errors.Join(full(err), remove())
+	}
+	return file, remove, nil
 }

@@ -20,6 +20,8 @@ type Bulk struct {
 	s *Store
 	// noText leaves the text index to IndexText.
 	noText bool
+	// asGiven keeps integer keys and leaves judging the rows to the database.
+	asGiven bool
 }
 
 // NewBulk returns the bulk loader of s.
@@ -54,6 +56,9 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 	rows := make([]T, len(in))
 	copy(rows, in)
 	for i := range rows {
+		if b.asGiven {
+			break
+		}
 		if err := t.check(&rows[i]); err != nil {
 			return wrap(op, err)
 		}
@@ -61,12 +66,14 @@ func load[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T)
 	if b.noText {
 		t.terms = ""
 	}
+	t.hasID = b.asGiven
 	return t.store(ctx, b.s, op, rows)
 }
 
 // loadSpec says how the rows of one table are loaded.
 type loadSpec[T any] struct {
 	table, key string // key is the integer key, the first of values, "" when there is none
+	hasID      bool   // the rows have theirs
 	columns    []string
 	check      func(*T) error
 	setID      func(*T, int64)
@@ -95,8 +102,11 @@ func (t loadSpec[T]) store(ctx context.Context, s *Store, op string, rows []T) e
 
 func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T) error {
 	columns := t.columns
-	keyed := t.key != "" && t.terms != ""
+	keyed := t.key != "" && (t.terms != "" || t.hasID)
 	if keyed {
+		columns = append([]string{t.key}, columns...)
+	}
+	if keyed && !t.hasID {
 		ids, err := s.eng().ReserveIDs(ctx, db, t.table, t.key, len(rows))
 		if err != nil {
 			return err
@@ -104,7 +114,6 @@ func (t loadSpec[T]) write(ctx context.Context, s *Store, db *gorm.DB, rows []T)
 		for i := range rows {
 			t.setID(&rows[i], ids[i])
 		}
-		columns = append([]string{t.key}, columns...)
 	}
 	values := make([][]any, len(rows))
 	for i := range rows {
@@ -297,12 +306,12 @@ func (b *Bulk) ChunksByID(ctx context.Context, ids []string) (map[string]models.
 }
 
 // vectorRows are the columns of vectors to read, and how a row of them is read.
-func (b *Bulk) vectorRows() (columns string, scan func(engine.Scanner, *models.KnowledgeVector) error) {
-	eng := b.s.eng()
+func (s *Store) vectorRows() (columns string, scan func(engine.Scanner, *models.KnowledgeVector) error) {
+	eng := s.eng()
 	columns = "id, base_id, file_id, chunk_id, " + eng.VectorBytes("embedding") + ", created_at"
-	return columns, func(s engine.Scanner, v *models.KnowledgeVector) error {
+	return columns, func(row engine.Scanner, v *models.KnowledgeVector) error {
 		var raw sql.RawBytes
-		if err := s.Scan(&v.ID, &v.BaseID, &v.FileID, &v.ChunkID, &raw, &v.CreatedAt); err != nil {
+		if err := row.Scan(&v.ID, &v.BaseID, &v.FileID, &v.ChunkID, &raw, &v.CreatedAt); err != nil {
 			return err
 		}
 		var err error
@@ -316,7 +325,7 @@ func (b *Bulk) VectorsByID(ctx context.Context, ids []string) (map[string]models
 	if err := b.s.eng().Vectors(); err != nil {
 		return nil, wrap("read knowledge_vectors", err)
 	}
-	columns, scan := b.vectorRows()
+	columns, scan := b.s.vectorRows()
 	return byKey(ctx, b, "knowledge_vectors", columns, "id", scan, func(v *models.KnowledgeVector) string { return v.ID }, ids)
 }
 

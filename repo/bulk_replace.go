@@ -12,7 +12,7 @@ import (
 )
 
 // WithoutText returns a loader that leaves the text index alone. IndexText makes it up.
-func (b *Bulk) WithoutText() *Bulk { return &Bulk{s: b.s, noText: true} }
+func (b *Bulk) WithoutText() *Bulk { return &Bulk{s: b.s, noText: true, asGiven: b.asGiven} }
 
 // replace overwrites rows that exist, found by the first of their columns, exactly as given.
 func replace[T any](ctx context.Context, b *Bulk, op string, t loadSpec[T], in []T) error {
@@ -146,11 +146,11 @@ func (b *Bulk) TextMissing(ctx context.Context) (map[string]int64, error) {
 type Dropped = engine.Dropped
 
 // DropForLoad drops what slows a load into empty tables down and can be made up at once: indexes, apart
-// from those that keep keys unique, and on Postgres foreign keys. It returns what it dropped, in an order
-// in which Restore can make it again.
-func (b *Bulk) DropForLoad(ctx context.Context) (dropped []Dropped, err error) {
+// from those that keep keys unique, and, where the rows are known to have their parents, foreign keys, as far
+// as the engine can. It returns what it dropped, in an order in which Restore can make it again.
+func (b *Bulk) DropForLoad(ctx context.Context, parentsKnown bool) (dropped []Dropped, err error) {
 	err = b.s.write(ctx, "drop indexes", func(ctx context.Context, db *gorm.DB) error {
-		dropped, err = b.s.eng().DropForLoad(ctx, db)
+		dropped, err = b.s.eng().DropForLoad(ctx, db, parentsKnown)
 		return err
 	})
 	return dropped, err

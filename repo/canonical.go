@@ -30,7 +30,7 @@ func (b *Bulk) EachCanonical(ctx context.Context, table string, f func(key strin
 		case "knowledge_chunks":
 			return eachCanonical(ctx, db, table, chunkColumns, scanChunk, (*models.KnowledgeChunk).AppendCanonical, func(c *models.KnowledgeChunk) string { return c.ID }, f)
 		case "knowledge_vectors":
-			columns, scan := b.vectorRows()
+			columns, scan := b.s.vectorRows()
 			return eachCanonical(ctx, db, table, columns, scan, (*models.KnowledgeVector).AppendCanonical, func(v *models.KnowledgeVector) string { return v.ID }, f)
 		}
 		return engine.Invalidf("no table %.60q", table)

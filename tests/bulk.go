@@ -144,7 +144,7 @@ func bulkDropped(b *bench) {
 	bulk := b.db.Bulk()
 	var dropped []repo.Dropped
 	wantNil(b.t, "drop", bulk.Batch(b.ctx, func(ctx context.Context) (err error) {
-		dropped, err = bulk.DropForLoad(ctx)
+		dropped, err = bulk.DropForLoad(ctx, true)
 		return err
 	}))
 	if r, err := b.db.ValidateSchema(b.ctx); err != nil || r.OK || len(dropped) == 0 {

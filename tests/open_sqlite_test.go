@@ -112,6 +112,9 @@ func TestSQLiteRefusesFilesThatAreNotItsOwn(t *testing.T) {
 				if !errors.As(err, &de) {
 					t.Errorf("open: got error %T, want a DatabaseError", err)
 				}
+				if err != nil && !strings.Contains(err.Error(), path) {
+					t.Errorf("open: got error %v, want it to name %s", err, path)
+				}
 			}
 			after := folder(t, dir)
 			for name, content := range before {

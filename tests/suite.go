@@ -39,6 +39,7 @@ const (
 	Budget        Category = "Budget"
 	Health        Category = "Health"
 	Explain       Category = "Explain"
+	Backup        Category = "Backup"
 )
 
 // Suite says how to run the conformance suite on an engine.
@@ -57,6 +58,8 @@ type bench struct {
 	db  *talkbase.DB
 	// legacy are the legacy files of this run of the suite.
 	legacy *legacySets
+	// another opens one more fresh database.
+	another func(configure func(*talkbase.Config)) *talkbase.DB
 }
 
 type testCase struct {
@@ -95,6 +98,7 @@ func groups() []group {
 		{Budget, budgetCases()},
 		{Health, healthCases()},
 		{Explain, explainCases()},
+		{Backup, backupCases()},
 	}
 }
 
@@ -115,7 +119,10 @@ func Run(t *testing.T, s Suite) {
 			for _, c := range g.cases {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
-					c.run(&bench{t: t, ctx: t.Context(), db: s.Open(t, c.configure), legacy: legacy})
+					c.run(&bench{
+						t: t, ctx: t.Context(), db: s.Open(t, c.configure), legacy: legacy,
+						another: func(configure func(*talkbase.Config)) *talkbase.DB { return s.Open(t, configure) },
+					})
 				})
 			}
 		})

@@ -112,8 +112,9 @@ database, an SQLite file or Postgres, and takes over the files of older DeepChat
 	root.Version = buildVersion()
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(
-		a.demoCommand(), a.importCommand(), a.importsCommand(), a.verifyCommand(), a.rollbackCommand(), a.conversationsCommand(), a.messagesCommand(), a.searchCommand(),
-		a.statsCommand(), a.doctorCommand(), a.explainCommand(), a.optimizeCommand(), a.schemaCommand(), a.indexesCommand(), a.benchCommand(), a.reindexCommand(), a.resetCommand(), a.versionCommand(),
+		a.demoCommand(), a.importCommand(), a.importsCommand(), a.verifyCommand(), a.rollbackCommand(), a.backupCommand(), a.restoreCommand(), a.copyCommand(), a.salvageCommand(),
+		a.conversationsCommand(), a.messagesCommand(), a.searchCommand(), a.statsCommand(), a.doctorCommand(), a.explainCommand(), a.optimizeCommand(), a.schemaCommand(),
+		a.indexesCommand(), a.benchCommand(), a.reindexCommand(), a.resetCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -83,6 +83,10 @@ func (a *app) wrongUse(err error) bool {
 
 // explain says what happened and what to do about it.
 func explain(ctx context.Context, err error) problem {
+	var f *failure
+	if errors.As(err, &f) {
+		return problem{Code: f.code, Message: f.message, Hint: f.hint}
+	}
 	if ctx.Err() != nil {
 		p := problem{Code: "CANCELED", Message: "interrupted; what was finished before is stored"}
 		if m := (*migration.MigrationError)(nil); errors.As(err, &m) && m.Recoverable {
@@ -92,10 +96,6 @@ func explain(ctx context.Context, err error) problem {
 			}
 		}
 		return p
-	}
-	var f *failure
-	if errors.As(err, &f) {
-		return problem{Code: f.code, Message: f.message, Hint: f.hint}
 	}
 	p := problem{Code: codeOf(err), Message: message(err)}
 	for _, h := range hints {
@@ -118,10 +118,6 @@ func codeOf(err error) string {
 		code string
 	}{
 		{migration.ErrNotLegacy, "NOT_LEGACY"},
-		{migration.ErrUnfinished, "talkbase import --resume goes on with it, --restart begins anew, talkbase rollback takes out what it wrote"},
-		{migration.ErrSourceChanged, "talkbase import --restart PATH begins anew"},
-		{migration.ErrEdited, "talkbase rollback --force loses these edits"},
-		{migration.ErrVerification, "talkbase verify tells more; talkbase rollback takes the import out"},
 		{migration.ErrSourceLocked, "SOURCE_LOCKED"},
 		{migration.ErrSourceDamaged, "SOURCE_DAMAGED"},
 		{migration.ErrNoReader, "NO_READER"},
@@ -131,8 +127,13 @@ func codeOf(err error) string {
 		{migration.ErrVerification, "VERIFICATION"},
 		{migration.ErrEdited, "EDITED"},
 		{migration.ErrRolledBack, "ROLLED_BACK"},
+		{migration.ErrBackupDamaged, "BACKUP_DAMAGED"},
+		{migration.ErrNotDump, "NOT_A_DUMP"},
+		{migration.ErrNewerDump, "NEWER_DUMP"},
+		{migration.ErrNotEmpty, "NOT_EMPTY"},
 		{repo.ErrTaken, "TAKEN"},
 		{fs.ErrNotExist, "NO_FILE"},
+		{fs.ErrExist, "FILE_EXISTS"},
 		{fs.ErrPermission, "PERMISSION"},
 	} {
 		if errors.Is(err, c.err) {
@@ -148,8 +149,14 @@ var hints = []struct {
 	hint string
 }{
 	{migration.ErrSourceLocked, "quit the application that has it open, and try again"},
+	{migration.ErrUnfinished, "talkbase import --resume goes on with it, --restart begins anew, talkbase rollback takes out what it wrote"},
+	{migration.ErrSourceChanged, "talkbase import --restart PATH begins anew"},
+	{migration.ErrEdited, "talkbase rollback --force loses these edits"},
+	{migration.ErrVerification, "talkbase verify tells more; talkbase rollback takes the import out"},
+	{migration.ErrBackupDamaged, "talkbase backup --check FILE tells whether another backup is whole"},
+	{migration.ErrNotDump, "name a file that talkbase backup wrote"},
 	{repo.ErrNotDatabase, "name another file with --db; a DeepChat chat.db or knowledge file is taken over with talkbase import"},
-	{repo.ErrCorrupt, "restore the file from a backup"},
+	{repo.ErrCorrupt, "restore a backup into a new file with talkbase restore, or rescue what can be read with talkbase salvage FILE OUT"},
 	{repo.ErrUnavailable, "check that the server runs and that --db has the right host, user and database"},
 	{repo.ErrBusy, "another program is writing to the database: try again when it is done"},
 	{repo.ErrDiskFull, "make room on the disk, then run the command again"},

@@ -97,7 +97,7 @@ func params(dir string, setup func(*testscript.Env) error) testscript.Params {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code": code, "json": jsonIs, "chat": writeChat, "knowledge": writeKnowledge, "sample": unpackSample, "bytes": writeBytes, "embedder": embedServer, "sql": runSQL,
+			"code": code, "json": jsonIs, "chat": writeChat, "knowledge": writeKnowledge, "sample": unpackSample, "bytes": writeBytes, "damage": damagePage, "embedder": embedServer, "sql": runSQL,
 		},
 	}
 }
@@ -247,6 +247,17 @@ func writeBytes(ts *testscript.TestScript, _ bool, args []string) {
 	s, err := strconv.Unquote(args[1])
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(s), 0o600))
+}
+
+// damagePage fills a page of an SQLite file with zeros: damage FILE PAGE.
+func damagePage(ts *testscript.TestScript, _ bool, args []string) {
+	const size = 4096
+	page, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
+	ts.Check(err)
+	_, err = f.WriteAt(make([]byte, size), int64(page-1)*size)
+	ts.Check(errors.Join(err, f.Close()))
 }
 
 // embedServer starts a server that speaks OpenAI's embeddings protocol and wants a key: embedder KEY. It

@@ -52,6 +52,14 @@ func subject(p migration.Progress) string {
 		parts = append(parts, "verifying")
 	case migration.PhaseRollback:
 		parts = append(parts, "rolling back")
+	case migration.PhaseDump:
+		parts = append(parts, "writing")
+	case migration.PhaseCheck:
+		parts = append(parts, "checking")
+	case migration.PhaseRestore:
+		parts = append(parts, "restoring")
+	case migration.PhaseCopy:
+		parts = append(parts, "copying")
 	}
 	return strings.Join(append(parts, p.Table), " ")
 }

@@ -58,7 +58,8 @@ func restore(ctx context.Context, tx *gorm.DB, exists string, d Dropped) error {
 
 func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-func (e *sqliteEngine) DropForLoad(ctx context.Context, tx *gorm.DB) ([]Dropped, error) {
+// DropForLoad leaves foreign keys: SQLite cannot drop them.
+func (e *sqliteEngine) DropForLoad(ctx context.Context, tx *gorm.DB, _ bool) ([]Dropped, error) {
 	all, err := Collect(ctx, tx, func(s Scanner, f *found) error {
 		var kind, sql string
 		err := s.Scan(&kind, &f.Name, &f.table, &sql)
@@ -79,9 +80,9 @@ func (e *sqliteEngine) Restore(ctx context.Context, tx *gorm.DB, d Dropped) erro
 	return restore(ctx, tx, "SELECT count(*) FROM sqlite_master WHERE name = ?", d)
 }
 
-// DropForLoad drops foreign keys as well, each of which is one query for every row that is loaded, and
+// DropForLoad drops foreign keys, each of which is one query for every row that is loaded, and
 // the trigger that counts messages, for which each row is kept until its statement ends.
-func (e *postgresEngine) DropForLoad(ctx context.Context, tx *gorm.DB) ([]Dropped, error) {
+func (e *postgresEngine) DropForLoad(ctx context.Context, tx *gorm.DB, parentsKnown bool) ([]Dropped, error) {
 	indexes, err := Collect(ctx, tx, func(s Scanner, f *found) error {
 		var sql string
 		err := s.Scan(&f.Name, &f.table, &sql)
@@ -114,6 +115,9 @@ func (e *postgresEngine) DropForLoad(ctx context.Context, tx *gorm.DB) ([]Droppe
 		WHERE n.nspname = current_schema() AND k.contype = 'f' AND k.confdeltype = 'c' AND cardinality(k.conkey) = 1 ORDER BY k.conname`)
 	if err != nil {
 		return nil, err
+	}
+	if !parentsKnown {
+		keys = nil
 	}
 	triggers, err := Collect(ctx, tx, func(s Scanner, f *found) error {
 		var sql string

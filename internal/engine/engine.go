@@ -138,10 +138,10 @@ type Engine interface {
 	// It reports whether it was created.
 	CreateIndex(ctx context.Context, ix IndexSpec) (bool, error)
 	// DropForLoad drops, inside tx, what slows a load into empty tables down: indexes that keep no key
-	// unique, and what is checked or counted for each row and can as well be for all at once. It returns
-	// what it dropped in an order in which Restore can make it again, which it does unless it is there.
-	// What cascades would have deleted meanwhile is deleted then.
-	DropForLoad(ctx context.Context, tx *gorm.DB) ([]Dropped, error)
+	// unique, what is counted for each row and can as well be for all at once, and, where the rows are known
+	// to have their parents, foreign keys. It returns what it dropped in an order in which Restore can make
+	// it again, which it does unless it is there. What cascades would have deleted meanwhile is deleted then.
+	DropForLoad(ctx context.Context, tx *gorm.DB, parentsKnown bool) ([]Dropped, error)
 	Restore(ctx context.Context, tx *gorm.DB, d Dropped) error
 	// VectorIndex describes the index of a kind, "" for the engine's choice, that speeds up similarity
 	// queries on base; without a name there is none, and why says why, if it is worth saying.
@@ -152,6 +152,10 @@ type Engine interface {
 	State(ctx context.Context) (State, error)
 	// DropAll drops everything talkbase created.
 	DropAll(ctx context.Context) error
+	// HasTable reports whether a table of the schema is there, as db sees it.
+	HasTable(ctx context.Context, db *gorm.DB, table string) (bool, error)
+	// LockTables keeps others from writing to tables until tx ends; they can be read.
+	LockTables(ctx context.Context, tx *gorm.DB, tables []string) error
 	// Health tells of the engine's state.
 	Health
 	// Close closes what the engine opened.

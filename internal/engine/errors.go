@@ -144,7 +144,7 @@ func because(sentinel, cause error) error { return &fault{sentinel, cause} }
 // generic maps what is the same for every driver.
 func generic(err error) error {
 	switch {
-	case Code(err) != "DATABASE":
+	case err == nil || Code(err) != "DATABASE":
 		return err
 	case errors.Is(err, gorm.ErrRecordNotFound), errors.Is(err, sql.ErrNoRows):
 		return because(ErrNotFound, err)

@@ -65,7 +65,7 @@ func (u unready) CreateIndex(context.Context, IndexSpec) (bool, error) {
 	return false, u.err
 }
 
-func (u unready) DropForLoad(context.Context, *gorm.DB) ([]Dropped, error) { return nil, u.err }
-func (u unready) Restore(context.Context, *gorm.DB, Dropped) error         { return u.err }
-func (u unready) Snapshot(context.Context, string) error                   { return u.err }
-func (unready) Close() error                                               { return nil }
+func (u unready) DropForLoad(context.Context, *gorm.DB, bool) ([]Dropped, error) { return nil, u.err }
+func (u unready) Restore(context.Context, *gorm.DB, Dropped) error               { return u.err }
+func (u unready) Snapshot(context.Context, string) error                         { return u.err }
+func (unready) Close() error                                                     { return nil }

@@ -494,7 +494,7 @@ func (e *postgresEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, e
 }
 
 func (e *postgresEngine) Snapshot(context.Context, string) error {
-	return fmt.Errorf("%w: Postgres is backed up with pg_dump", ErrUnsupported)
+	return fmt.Errorf("%w: only an SQLite database is a file; talkbase backup and DB.Backup write dumps of either engine", ErrUnsupported)
 }
 
 func (e *postgresEngine) State(ctx context.Context) (State, error) {

@@ -280,8 +280,9 @@ func TestPostgresRecallOnRealEmbeddings(t *testing.T) {
 	t.Parallel()
 	v := openOnPostgres(t, 512, models.MetricCosine, nil)
 	data, queries := shared(t, "embeddings-512.base.f32"), split(shared(t, "embeddings-512.query.f32"), 512)[:100]
+	least := 0.99
 	if testing.Short() {
-		data, queries = data[:1500*512], queries[:30]
+		data, queries, least = data[:1500*512], queries[:30], 0.98 // of 300 answers
 	}
 	v.fill(data)
 	half := engine.FileFilter{IDs: []string{"f0", "f2", "f4", "f6", "f8"}}
@@ -291,12 +292,12 @@ func TestPostgresRecallOnRealEmbeddings(t *testing.T) {
 		for _, k := range []int{10, 100} {
 			r := v.recall(kind, queries, k, engine.FileFilter{}, all)
 			t.Logf("%s: recall@%d %.4f", kind, k, r)
-			if r < 0.99 {
-				t.Errorf("%s: got recall@%d %.4f, want at least 0.99", kind, k, r)
+			if r < least {
+				t.Errorf("%s: got recall@%d %.4f, want at least %.2f", kind, k, r, least)
 			}
 		}
-		if r := v.recall(kind, queries[:30], 10, half, some); r < 0.98 {
-			t.Errorf("%s, half of the files: got recall@10 %.4f, want at least 0.98", kind, r)
+		if r := v.recall(kind, queries[:30], 10, half, some); r < 0.97 {
+			t.Errorf("%s, half of the files: got recall@10 %.4f, want at least 0.97", kind, r)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -73,10 +72,7 @@ func openSQLiteFile(ctx context.Context, o Options, t Target) (Engine, error) {
 }
 
 func (e *sqliteEngine) open(ctx context.Context, o Options) error {
-	if err := prepareFile(e.path); err != nil {
-		return err
-	}
-	if err := refuseForeign(ctx, e.path); err != nil {
+	if err := lookAtFile(ctx, e.path, o.Logger); err != nil {
 		return err
 	}
 	sync := strings.ToUpper(o.Synchronous)
@@ -100,7 +96,10 @@ func (e *sqliteEngine) open(ctx context.Context, o Options) error {
 	e.writeSQL.SetMaxOpenConns(1)
 	// The writer goes first: a reader cannot create the file.
 	if err := retryBusy(ctx, o.BusyTimeout, func() error { return e.writeSQL.PingContext(ctx) }); err != nil {
-		return fmt.Errorf("%s: %w", e.path, classifySQLite(err))
+		return Damaged(e.path, classifySQLite(err))
+	}
+	if err := probe(ctx, e.writeSQL); err != nil {
+		return Damaged(e.path, classifySQLite(err))
 	}
 	readers := o.MaxConns
 	if readers <= 0 {
@@ -139,124 +138,6 @@ func sqliteURI(path, param string, pragmas []string) string {
 	u.RawQuery = strings.Join(q, "&")
 	return u.String()
 }
-
-// prepareFile refuses what is not an SQLite file before SQLite sees it, and creates a missing one
-// readable by its owner only.
-func prepareFile(path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		if _, serr := os.Stat(filepath.Dir(path)); serr != nil {
-			return fmt.Errorf("the folder of %s does not exist: create it first: %w", path, because(ErrInvalid, serr))
-		}
-		f, err = os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
-		if errors.Is(err, os.ErrExist) {
-			return nil // another process was faster
-		}
-		if err != nil {
-			return fmt.Errorf("cannot create %s: %w", path, generic(err))
-		}
-		return f.Close()
-	}
-	if err != nil {
-		return fmt.Errorf("cannot open %s: %w", path, generic(err))
-	}
-	defer func() { _ = f.Close() }()
-	if st, err := f.Stat(); err == nil && st.IsDir() {
-		return Invalidf("%s is a folder: name a file in it", path)
-	}
-	head := make([]byte, len(sqliteHeader))
-	n, err := io.ReadFull(f, head)
-	if n == 0 && errors.Is(err, io.EOF) {
-		return nil // an empty file is an empty database
-	}
-	if err != nil || string(head) != sqliteHeader {
-		return fmt.Errorf("%s: %w: its header is not SQLite's; it may be encrypted or something else, and is left as it is", path, ErrNotDatabase)
-	}
-	return nil
-}
-
-// refuseForeign looks at a file before SQLite opens it to write, which alone would change it: the
-// journal mode is stored in its header, and a log beside it is worked into it. Only a file that is
-// certainly another program's is refused here; every other trouble is left to opening it.
-func refuseForeign(ctx context.Context, path string) error {
-	s, err := lookInto(ctx, path)
-	if err == nil && s.Empty {
-		s, err = lookIntoCopy(ctx, path) // all there is may still be in the log
-	}
-	if err != nil || s.Foreign == "" {
-		return ctx.Err()
-	}
-	return Foreign(s.Foreign)
-}
-
-// Foreign is the error for a table that talkbase did not create.
-func Foreign(table string) error {
-	return fmt.Errorf("%w: it has a table %s that talkbase did not create: if this is DeepChat's chat.db, import it into another file with talkbase import; else use another file, or on Postgres another schema", ErrForeignSchema, table)
-}
-
-// lookInto reads the names of a file's tables without touching it or its folder, and without its
-// log.
-func lookInto(ctx context.Context, path string) (State, error) {
-	s := State{Empty: true}
-	db, err := sql.Open("sqlite", sqliteURI(path, "mode=ro&immutable=1", nil))
-	if err != nil {
-		return s, err
-	}
-	defer func() { _ = db.Close() }()
-	rows, err := db.QueryContext(ctx, sqliteTables)
-	if err != nil {
-		return s, err
-	}
-	defer func() { _ = rows.Close() }()
-	return s, s.collect(rows)
-}
-
-// lookIntoCopy is lookInto for a file that has a log beside it. The file holds no tables, so the
-// copy is small.
-func lookIntoCopy(ctx context.Context, path string) (State, error) {
-	if st, err := os.Stat(path + "-wal"); err != nil || st.Size() == 0 {
-		return State{Empty: true}, nil
-	}
-	dir, err := os.MkdirTemp("", "talkbase-look-")
-	if err != nil {
-		return State{}, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	for _, suffix := range []string{"", "-wal"} {
-		if err := copyFile(filepath.Join(dir, "copy.db"+suffix), path+suffix); err != nil {
-			return State{}, err
-		}
-	}
-	db, err := sql.Open("sqlite", sqliteURI(filepath.Join(dir, "copy.db"), "mode=rw", nil))
-	if err != nil {
-		return State{}, err
-	}
-	defer func() { _ = db.Close() }()
-	rows, err := db.QueryContext(ctx, sqliteTables)
-	if err != nil {
-		return State{}, err
-	}
-	defer func() { _ = rows.Close() }()
-	s := State{Empty: true}
-	return s, s.collect(rows)
-}
-
-func copyFile(to, from string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
-
-// sqliteTables lists the tables of a file, SQLite's own left out.
-const sqliteTables = `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`
 
 // openSQLitePool runs on a host's own pool in both roles.
 func openSQLitePool(ctx context.Context, o Options, pool *sql.DB) (Engine, error) {
@@ -652,22 +533,35 @@ func (e *sqliteEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, err
 	return err == nil, err
 }
 
-func (e *sqliteEngine) Snapshot(ctx context.Context, path string) error {
+// Snapshot has a connection of its own: the writers' own would keep them waiting, and the readers' may
+// not write at all. A host's pool it shares: its driver may be another, and the locks of two libraries
+// on one file in one process undo each other.
+func (e *sqliteEngine) Snapshot(ctx context.Context, path string) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return generic(err)
 	}
-	if err := f.Close(); err != nil {
-		return generic(err)
+	defer func() {
+		if err = errors.Join(err, generic(f.Close())); err != nil {
+			_ = os.Remove(path)
+		}
+	}()
+	from := e.writeSQL
+	if e.owned {
+		from, err = sql.Open("sqlite", sqliteURI(e.path, "mode=ro", []string{"busy_timeout(5000)"}))
+		if err != nil {
+			return classifySQLite(err)
+		}
+		defer func() { err = errors.Join(err, classifySQLite(from.Close())) }()
 	}
 	start := time.Now()
-	_, err = e.writeSQL.ExecContext(ctx, "VACUUM INTO ?", path)
+	_, err = from.ExecContext(ctx, "VACUUM INTO ?", path)
 	err = withEnd(ctx, classifySQLite(err))
 	e.observer.statement(ctx, start, "VACUUM INTO ?", -1, err)
 	if err != nil {
-		_ = os.Remove(path)
+		return err
 	}
-	return err
+	return generic(f.Sync())
 }
 
 func (e *sqliteEngine) State(ctx context.Context) (State, error) {

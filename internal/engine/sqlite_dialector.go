@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"gorm.io/driver/sqlite"
 	"gorm.io/gorm"
@@ -100,6 +101,10 @@ func classifySQLite(err error) error {
 		return because(ErrDiskFull, err)
 	}
 	switch code & 0xff {
+	case 1:
+		if damagedFormat(err) {
+			return because(ErrCorrupt, err)
+		}
 	case 5, 6:
 		if code == 517 { // SQLITE_BUSY_SNAPSHOT: only starting over helps
 			return because(ErrSerialization, err)
@@ -123,6 +128,13 @@ func classifySQLite(err error) error {
 		return because(ErrNotDatabase, err)
 	}
 	return generic(err)
+}
+
+// damagedFormat reports whether SQLite met a number of a format that it does not know. For that it has no
+// code of its own, only words.
+func damagedFormat(err error) bool {
+	s := err.Error()
+	return strings.Contains(s, "unsupported file format") || strings.Contains(s, "invalid fts5 file format")
 }
 
 // mattnCode reads the extended code from a github.com/mattn/go-sqlite3 error, whose package is

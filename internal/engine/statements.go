@@ -45,9 +45,11 @@ func (c *statements) get(query string) *sql.Stmt {
 func (c *statements) prepare(ctx context.Context) {
 	c.mu.Lock()
 	wanted := c.wanted
-	if len(wanted) > 0 {
-		c.wanted = map[string]bool{}
+	if len(wanted) == 0 { // and is filled by others from here on
+		c.mu.Unlock()
+		return
 	}
+	c.wanted = map[string]bool{}
 	c.mu.Unlock()
 	for query := range wanted {
 		s, err := c.db.PrepareContext(ctx, query)

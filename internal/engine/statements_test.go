@@ -207,3 +207,16 @@ func TestInsertRowsSplits(t *testing.T) {
 		t.Errorf("boundBytes is %d", n)
 	}
 }
+
+// TestStatementsOfSeveral has transactions begin while others meet statements for the first time.
+func TestStatementsOfSeveral(t *testing.T) {
+	e := openTest(t)
+	for i := range 20 {
+		c := newStatements(e.SQL())
+		var all sync.WaitGroup
+		all.Go(func() { c.prepare(t.Context()) })
+		all.Go(func() { c.get(fmt.Sprint("SELECT ", i)) })
+		all.Wait()
+		c.close()
+	}
+}
