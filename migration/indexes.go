@@ -7,7 +7,8 @@ import (
 	"github.com/talkbase/talkbase/internal/engine"
 )
 
-// IndexKind is the kind of index that CreateOptimalIndexes builds for vectors on Postgres: hnsw or ivfflat.
+// IndexKind is the kind of index that CreateOptimalIndexes builds for vectors on Postgres: hnsw, ivfflat, or
+// "" for what suits the number of rows.
 func (s *Schema) IndexKind() string { return s.indexKind }
 
 // RestoreIndex makes a missing index of the schema again, which ValidateSchema named, without blocking

@@ -210,24 +210,16 @@ func (c *check) rows(ctx context.Context, rc rowCheck) error {
 	}
 	f := NewFinding(rc.code)
 	f.Table, f.Column, f.Count = rc.table, rc.column, 0
-	rows, err := engine.Query(ctx, c.db, rc.query)
+	var last string
+	err := engine.Each(ctx, c.db, engine.Value[string], func(id *string) bool {
+		if f.Count++; len(f.Examples) < examples && (*id != last || f.Count == 1) {
+			f.Examples = append(f.Examples, *id)
+		}
+		last = *id
+		return true
+	}, rc.query)
 	if err != nil {
 		return err
-	}
-	defer func() { _ = rows.Close() }()
-	var last string
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return engine.Translate(c.db, err)
-		}
-		if f.Count++; len(f.Examples) < examples && (id != last || f.Count == 1) {
-			f.Examples = append(f.Examples, id)
-		}
-		last = id
-	}
-	if err := rows.Err(); err != nil {
-		return engine.Translate(c.db, err)
 	}
 	if rc.code == FindingOrphanRows && rc.table == "knowledge_vectors" {
 		f.Repairable = true

@@ -99,20 +99,19 @@ func (h *Health) IndexMissingText(ctx context.Context) (total int64, err error) 
 		key := h.s.eng().MatchTerms(t.terms, text.Query{}).Key
 		query := strings.Replace(t.query, " ORDER BY", fmt.Sprintf(" AND NOT EXISTS (SELECT 1 FROM %s t WHERE t.%s = %s.%s) ORDER BY", t.terms, key, t.table, keysOf[t.table].number), 1)
 		for after := int64(0); ; {
-			var docs []engine.TermDoc
+			var last int64
+			var n int
 			err := h.s.write(ctx, "index text", func(ctx context.Context, db *gorm.DB) (err error) {
-				if docs, err = readDocs(ctx, db, t.terms, query, after); err != nil {
-					return err
-				}
-				return h.s.addTerms(ctx, db, t.terms, docs...)
+				last, n, err = h.s.indexText(ctx, db, t.terms, query, after)
+				return err
 			})
 			if err != nil {
 				return total, err
 			}
-			if len(docs) == 0 {
+			if n == 0 {
 				break
 			}
-			after, total = docs[len(docs)-1].ID, total+int64(len(docs))
+			after, total = last, total+int64(n)
 		}
 	}
 	return total, nil

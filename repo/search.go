@@ -391,15 +391,3 @@ func (p *textPage) analyse(terms string, work *sync.WaitGroup) {
 		close(p.ready)
 	})
 }
-
-// readDocs reads what the text index holds of the next rows after an integer key.
-func readDocs(ctx context.Context, db *gorm.DB, terms, query string, after int64) ([]engine.TermDoc, error) {
-	p, err := readText(ctx, db, query, after)
-	if err != nil {
-		return nil, err
-	}
-	var work sync.WaitGroup
-	p.analyse(terms, &work)
-	work.Wait()
-	return p.docs, nil
-}

@@ -35,6 +35,8 @@ type Statistics struct {
 	// says why there are none. They are Postgres' own record, of the extension pg_stat_statements.
 	Queries   []QueryShape `json:"queries"`
 	NoQueries string       `json:"no_queries,omitempty"`
+	// Process are the shapes of statements that this process spent most time on, on either engine.
+	Process []SlowQuery `json:"process_queries"`
 }
 
 // TableStatistics is what there is to say of a table.
@@ -84,7 +86,13 @@ type BaseStatistics struct {
 	// Index is the kind of the index of its vectors: hnsw, ivfflat, sketches; "" for none, where
 	// similarity queries compare every vector.
 	Index string `json:"index"`
+	// Recall is what MeasureRecall finds of the base. GetStatistics leaves it nil: measuring reads every
+	// vector once for each of its queries.
+	Recall *RecallReport `json:"recall,omitempty"`
 }
+
+// processQueries is how many shapes of this process are reported.
+const processQueries = 20
 
 // Rows returns the number of rows by table.
 func (s Statistics) Rows() map[string]int64 {
@@ -111,6 +119,7 @@ var grows = map[string]struct{ from, at string }{
 func (h *Health) GetStatistics(ctx context.Context) (Statistics, error) {
 	st := Statistics{Engine: h.s.Engine(), Tables: map[string]TableStatistics{}, Queries: []QueryShape{}}
 	err := h.s.snapshot(ctx, func(ctx context.Context, db *gorm.DB) error { return h.measure(ctx, db, &st) })
+	st.Process = append([]SlowQuery{}, h.s.SlowQueries(processQueries)...)
 	return st, wrap("statistics", err)
 }
 

@@ -57,23 +57,14 @@ func (e *sqliteEngine) CheckStorage(ctx context.Context, db *gorm.DB, found func
 }
 
 func integrityCheck(ctx context.Context, db *gorm.DB, found func(Damage)) error {
-	rows, err := Query(ctx, db, "PRAGMA integrity_check("+maxDamages+")")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return Translate(db, err)
-		}
-		for line := range strings.Lines(text) {
+	return Each(ctx, db, Value[string], func(text *string) bool {
+		for line := range strings.Lines(*text) {
 			if d, ok := damageOf(strings.TrimSpace(line)); ok {
 				found(d)
 			}
 		}
-	}
-	return withEnd(ctx, Translate(db, rows.Err()))
+		return true
+	}, "PRAGMA integrity_check("+maxDamages+")")
 }
 
 // The lines of SQLite's checker that say where the damage is: https://www.sqlite.org/pragma.html#pragma_integrity_check.

@@ -83,7 +83,7 @@ func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (int64, e
 	if err == nil {
 		n, err = res.RowsAffected()
 	}
-	err = withEnd(ctx, Translate(db, err))
+	err = withEnd(ctx, translate(db, err))
 	observerOf(db).statement(ctx, start, query, n, err)
 	return n, err
 }
@@ -116,13 +116,13 @@ func Each[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error,
 	for rows.Next() {
 		var v T
 		if err := scan(rows, &v); err != nil {
-			return withEnd(ctx, Translate(db, err))
+			return withEnd(ctx, translate(db, err))
 		}
 		if !f(&v) {
-			return withEnd(ctx, Translate(db, rows.Close()))
+			return withEnd(ctx, translate(db, rows.Close()))
 		}
 	}
-	return withEnd(ctx, Translate(db, rows.Err()))
+	return withEnd(ctx, translate(db, rows.Err()))
 }
 
 // One runs a query for a single row; without one the error wraps ErrNotFound.
@@ -136,14 +136,14 @@ func One[T any](ctx context.Context, db *gorm.DB, scan func(Scanner, *T) error, 
 	defer func() { _ = rows.Close() }()
 	if !rows.Next() {
 		if err := rows.Err(); err != nil {
-			return v, withEnd(ctx, Translate(db, err))
+			return v, withEnd(ctx, translate(db, err))
 		}
 		return v, ErrNotFound
 	}
 	if err := scan(rows, &v); err != nil {
-		return v, withEnd(ctx, Translate(db, err))
+		return v, withEnd(ctx, translate(db, err))
 	}
-	return v, withEnd(ctx, Translate(db, rows.Close()))
+	return v, withEnd(ctx, translate(db, rows.Close()))
 }
 
 // Value reads a row of one column.
@@ -183,8 +183,8 @@ func checkKeys(keys []string) error {
 	return nil
 }
 
-// Translate maps an error of db's driver to the sentinels.
-func Translate(db *gorm.DB, err error) error {
+// translate maps an error of db's driver to the sentinels.
+func translate(db *gorm.DB, err error) error {
 	if err == nil {
 		return nil
 	}

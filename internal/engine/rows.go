@@ -61,7 +61,7 @@ func (r *Rows) failure(err error) error {
 	if err == nil {
 		return nil
 	}
-	return withEnd(r.ctx, Translate(r.db, err))
+	return withEnd(r.ctx, translate(r.db, err))
 }
 
 // begun takes the rows of a driver, or the error that there are none.

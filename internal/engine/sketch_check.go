@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -88,25 +89,19 @@ func (s *sketches) uncovered(ctx context.Context, db *gorm.DB, set *sketchSet, s
 
 // eachCode calls f with the seq of every code of a base, a block in memory at a time.
 func eachCode(ctx context.Context, db *gorm.DB, set *sketchSet, f func(seq int64)) error {
-	rows, err := Query(ctx, db, "SELECT data FROM knowledge_sketch_blocks WHERE base_id = ? AND list >= 0", set.base)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	var data sql.RawBytes
-	for rows.Next() {
-		if err := rows.Scan(&data); err != nil {
-			return classifySQLite(err)
-		}
-		b, err := sketch.DecodeBlock(data, set.rotation.Padded())
+	var damaged error
+	err := Each(ctx, db, func(s Scanner, data *sql.RawBytes) error { return s.Scan(data) }, func(data *sql.RawBytes) bool {
+		b, err := sketch.DecodeBlock(*data, set.rotation.Padded())
 		if err != nil {
-			return damagedSketches(set.base, err)
+			damaged = damagedSketches(set.base, err)
+			return false
 		}
 		for _, seq := range b.Seqs {
 			f(seq)
 		}
-	}
-	return withEnd(ctx, classifySQLite(rows.Err()))
+		return true
+	}, "SELECT data FROM knowledge_sketch_blocks WHERE base_id = ? AND list >= 0", set.base)
+	return cmp.Or(damaged, err)
 }
 
 // eachUncoded adds to st the vectors between two seqs that have no bit.

@@ -105,7 +105,7 @@ func (e *postgresEngine) queryShapes(ctx context.Context, db *gorm.DB) (shapes [
 		return nil, "this role may not read " + name, nil
 	}
 	for i := range shapes {
-		shapes[i].Query = shapeOf(shapes[i].Query)
+		shapes[i].Query = normalise(shapes[i].Query, true).text
 		shapes[i].TotalMS, shapes[i].MeanMS, shapes[i].MaxMS = round(shapes[i].TotalMS), round(shapes[i].MeanMS), round(shapes[i].MaxMS)
 	}
 	return shapes, "", err
