@@ -46,7 +46,7 @@ func secondWay(skip map[tests.Category]string) map[tests.Category]string {
 		skip = map[tests.Category]string{}
 	}
 	if testing.Short() {
-		for _, c := range []tests.Category{tests.Import, tests.Large} {
+		for _, c := range []tests.Category{tests.Import, tests.Large, tests.Backup} {
 			skip[c] = "a short run has it on the engine's first way only"
 		}
 	}
