@@ -48,7 +48,8 @@ type RestoreReport struct {
 // The whole dump is checked before anything is written. Then all of it is stored in batches within one
 // transaction, with the integer keys that rows had; indexes and the index of words are made; everything
 // is read back and compared by its digests; and only then is the transaction committed. However it
-// ends before, by an error or a kill, the database is as empty as it was. Others can read meanwhile.
+// ends before, by an error or a kill, the database is as empty as it was. Others who write wait meanwhile,
+// on Postgres also who reads. An SQLite file needs twice its room until the end, for its log.
 //
 // A database that holds anything is ErrNotEmpty. A damaged dump is ErrBackupDamaged, no dump at all
 // ErrNotDump, a newer one ErrNewerDump. A dump with vectors needs a database that can hold them, else it is

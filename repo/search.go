@@ -378,11 +378,11 @@ func (p *textPage) analyse(terms string, work *sync.WaitGroup) {
 	for range min(runtime.GOMAXPROCS(0), len(p.rows)) {
 		all.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(p.rows); i = next.Add(1) - 1 {
-				r := &p.rows[i]
+				words := p.rows[i].text
 				if terms == termsOfMessages {
-					r.text = text.Words(r.text)
+					words = text.Words(words)
 				}
-				p.docs[i] = engine.TermDoc{ID: r.id, Doc: text.Doc(r.text)}
+				p.docs[i] = engine.TermDoc{ID: p.rows[i].id, Doc: text.Doc(words)}
 			}
 		})
 	}

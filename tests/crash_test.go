@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/talkbase/talkbase"
-	"github.com/talkbase/talkbase/fixtures"
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
@@ -439,9 +438,7 @@ func beCrashRestoreChild(task string) error {
 func testKilledRestores(t *testing.T, place func(t *testing.T) (dsn, schema string)) {
 	ctx := t.Context()
 	source := fresh(t, talkbase.Config{DSN: filepath.Join(t.TempDir(), "talk.db")}, nil)
-	if err := fixtures.Load(ctx, source, "all"); err != nil {
-		t.Fatal(err)
-	}
+	loadSets(t, source)
 	dump := filepath.Join(t.TempDir(), "talk.dump")
 	if _, err := source.Backup(ctx, dump, migration.DumpOptions{}); err != nil {
 		t.Fatal(err)

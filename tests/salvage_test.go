@@ -163,7 +163,7 @@ func TestSalvageOfAWholeFile(t *testing.T) {
 		if !s.report.Whole || len(s.report.Warnings) > 0 {
 			t.Errorf("log %t: got %+v, want it whole", logged, s.report)
 		}
-		if !maps.EqualFunc(s.rows, v.all(t), maps.Equal) {
+		if !maps.EqualFunc(s.rows, v.rows, maps.Equal) {
 			t.Errorf("log %t: got other rows than there are", logged)
 		}
 	}
@@ -173,7 +173,7 @@ func TestSalvageOfAWholeFile(t *testing.T) {
 func TestSalvageOfDamagedPages(t *testing.T) {
 	t.Parallel()
 	v := newVictim(t, false)
-	all := v.all(t)
+	all := v.rows
 	total := 0
 	for _, rows := range all {
 		total += len(rows)
@@ -196,7 +196,7 @@ func TestSalvageOfDamagedPages(t *testing.T) {
 	}
 	pages := slices.Sorted(maps.Keys(v.pages))
 	const ofEach = 2 // the damages take turns
-	each(len(pages)*ofEach, 20, func(i int) {
+	each(len(pages)*ofEach, 5, func(i int) {
 		page, d := pages[i/ofEach], damages[i%len(damages)]
 		what := fmt.Sprintf("%s of page %d (%s)", d.name, page, v.pages[page])
 		main := bytes.Clone(v.main)
@@ -221,10 +221,13 @@ func TestSalvageOfDamagedPages(t *testing.T) {
 func TestSalvageOfHeavyDamage(t *testing.T) {
 	t.Parallel()
 	v := newVictim(t, false)
-	all := v.all(t)
+	all := v.rows
 	for name, damage := range map[string]func(b []byte) []byte{
 		"the first page is gone": func(b []byte) []byte { clear(b[:victimPage]); return b },
-		"the header is gone":     func(b []byte) []byte { clear(b[:100]); return b },
+		"the header is gone": func(b []byte) []byte {
+			clear(b[:100])
+			return b
+		},
 		"it says it has 3 pages": func(b []byte) []byte { binary.BigEndian.PutUint32(b[28:], 3); return b },
 		"the second half is gone": func(b []byte) []byte {
 			return b[: len(b)/2 : len(b)/2]
@@ -244,6 +247,9 @@ func TestSalvageOfHeavyDamage(t *testing.T) {
 			return b
 		},
 	} {
+		if testing.Short() && name != "every page inside a tree is gone" {
+			continue
+		}
 		s, err := v.salvaged(t, name, damage(bytes.Clone(v.main)), nil)
 		if err != nil {
 			t.Errorf("%s: got error %v, want what can be read", name, err)
@@ -327,6 +333,9 @@ func TestSalvageOfLostParents(t *testing.T) {
 			}
 		},
 	} {
+		if testing.Short() && table != "conversations" && table != "knowledge_files" {
+			continue
+		}
 		main := bytes.Clone(v.main)
 		clear(main[(roots[table]-1)*victimPage : roots[table]*victimPage])
 		s, err := v.salvaged(t, table, main, nil)
@@ -381,7 +390,7 @@ func TestSalvageOfAFileThatWasReset(t *testing.T) {
 	v := &victim{dir: t.TempDir()}
 	path := filepath.Join(v.dir, "talk.db")
 	db := open(t, killedConfig(path, ""))
-	err := db.Reset(t.Context(), func(ctx context.Context) error { return fixtures.Load(ctx, db, "all") })
+	err := db.Reset(t.Context(), func(ctx context.Context) error { loadSets(t, db); return nil })
 	if err = errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
