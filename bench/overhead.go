@@ -154,8 +154,12 @@ func (e *Env) overhead(ctx context.Context, engine string, s Sizes) ([]Compariso
 			return err
 		})
 	}
+	store := fmt.Sprintf("store %s vectors, ", count(upsertedVectors))
 	out = append(out, Comparison{
-		Name: fmt.Sprintf("store %s vectors, memory budget", count(upsertedVectors)), Target: offTarget, Slow: true,
+		Name: store + "the same twice", Slow: true,
+		A: Side{Label: "the same twice", Run: upsert(same)}, B: Side{Label: "no budget", Run: upsert(none)},
+	}, Comparison{
+		Name: store + "memory budget", Target: offTarget, Slow: true,
 		A: Side{Label: "memory budget", Run: upsert(budget)}, B: Side{Label: "no budget", Run: upsert(none)},
 	})
 	for i := range out {

@@ -29,7 +29,7 @@ func TestEveryCallHasASpan(t *testing.T) {
 		m := p.Method(i)
 		takesContext := m.Type.NumIn() > 0 && m.Type.In(0) == reflect.TypeFor[context.Context]()
 		if takesContext && own[m.Name] == without[m.Name] {
-			t.Errorf("%s: got %t for a span of its own, want %t", m.Name, own[m.Name], !without[m.Name])
+			t.Errorf("%s in traced.go: got %t, want %t", m.Name, own[m.Name], !without[m.Name])
 		}
 	}
 }

@@ -489,8 +489,11 @@ func (e *postgresEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, e
 			return false, classifyPostgres(err)
 		}
 	}
-	_, err = e.pool.ExecContext(ctx, "CREATE INDEX CONCURRENTLY IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body)
-	return err == nil, classifyPostgres(err)
+	start, query := time.Now(), "CREATE INDEX CONCURRENTLY IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body
+	_, err = e.pool.ExecContext(ctx, query)
+	err = withEnd(ctx, classifyPostgres(err))
+	e.log.Observer.statement(ctx, start, query, -1, err)
+	return err == nil, err
 }
 
 func (e *postgresEngine) Snapshot(context.Context, string) error {

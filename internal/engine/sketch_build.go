@@ -330,7 +330,7 @@ func (b *builder) write(ctx context.Context, tx *gorm.DB) error {
 	if err := set.keep(ctx, tx, b.keep); err != nil {
 		return err
 	}
-	set.nextCheck = 2*set.codes + b.e.sketches.tuning.foldAt
+	set.nextCheck = b.e.sketches.tuning.checkAfter(set.codes)
 	return set.save(ctx, tx)
 }
 

@@ -58,6 +58,10 @@ type sketchTuning struct {
 
 var defaultTuning = sketchTuning{foldAt: 256, maxFold: 8192, listsFrom: 20000, deviations: 2.4, narrow: narrowSQLite}
 
+// checkAfter is the number of codes at which they are next compared with the vectors that there are, when
+// there are so many now: counting costs little for each vector that is written.
+func (t sketchTuning) checkAfter(codes int64) int64 { return codes + codes/8 + 2*t.foldAt }
+
 // newSketches returns sketches whose cache is memory of m, at most so many bytes of it.
 func newSketches(cacheBytes int64, m *memory.Manager) *sketches {
 	if cacheBytes <= 0 {
@@ -153,7 +157,11 @@ func (s *sketches) load(ctx context.Context, db *gorm.DB, base string) (*sketchS
 	}
 	set := &row
 	set.base, set.blocks = base, map[int64][]int64{}
-	set.rotation = rotationOf(base, set.dimensions)
+	if have != nil && have.dimensions == set.dimensions {
+		set.rotation = have.rotation
+	} else {
+		set.rotation = rotationOf(base, set.dimensions)
+	}
 	type block struct{ list, id int64 }
 	all, err := Collect(ctx, db, func(sc Scanner, b *block) error { return sc.Scan(&b.list, &b.id) },
 		"SELECT list, id FROM knowledge_sketch_blocks WHERE base_id = ? ORDER BY list, id", base)
@@ -163,7 +171,9 @@ func (s *sketches) load(ctx context.Context, db *gorm.DB, base string) (*sketchS
 	for _, b := range all {
 		set.blocks[b.list] = append(set.blocks[b.list], b.id)
 	}
-	if err := set.loadCentres(ctx, db); err != nil {
+	if have != nil && have.dimensions == set.dimensions && slices.Equal(have.blocks[centresList], set.blocks[centresList]) {
+		set.flat, set.lists = have.flat, have.lists // ids are never used twice
+	} else if err := set.loadCentres(ctx, db); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

@@ -166,7 +166,7 @@ func (s *sketches) restart(ctx context.Context, tx *gorm.DB, base models.Knowled
 	}
 	b, keep := set.encode(rows)
 	set.codes = int64(b.Len())
-	set.nextCheck = 2*set.codes + s.tuning.foldAt
+	set.nextCheck = s.tuning.checkAfter(set.codes)
 	if err := writeBlocks(ctx, tx, base.ID, 0, b); err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (s *sketches) append(ctx context.Context, tx *gorm.DB, old *sketchSet, rows
 			}
 		}
 		copied := *old
-		copied.nextCheck = 2*old.codes + s.tuning.foldAt
+		copied.nextCheck = s.tuning.checkAfter(old.codes)
 		old = &copied
 	}
 	most := s.tuning.maxFold
@@ -260,7 +260,7 @@ func (s *sketches) append(ctx context.Context, tx *gorm.DB, old *sketchSet, rows
 		}
 		defer room.Release()
 	}
-	changed, err := collectRaw(ctx, tx, `SELECT v.seq, v.embedding FROM knowledge_sketch_pending p JOIN knowledge_vectors v ON v.seq = p.seq AND v.base_id = p.base_id
+	changed, err := collectRaw(ctx, tx, `SELECT v.seq, v.embedding FROM knowledge_sketch_pending p CROSS JOIN knowledge_vectors v ON v.seq = p.seq AND v.base_id = p.base_id
 		WHERE p.base_id = ? AND p.kept = 0 AND p.seq <= ? ORDER BY p.id LIMIT ?`, old.base, old.upto, most)
 	if err != nil {
 		return err

@@ -290,8 +290,10 @@ func (e *postgresEngine) buildVectorIndex(ctx context.Context, ix IndexSpec) (cr
 	defer func() { _ = conn.Close() }()
 	run := func(statement string) {
 		if err == nil {
+			start := time.Now()
 			_, err = conn.ExecContext(ctx, statement)
 			err = withEnd(ctx, classifyPostgres(err))
+			e.log.Observer.statement(ctx, start, statement, -1, err)
 		}
 	}
 	// Building waits for all other transactions in the database, for as long as they take.
