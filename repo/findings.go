@@ -83,7 +83,7 @@ type kind struct {
 const (
 	byRepair   = "talkbase doctor --repair, or call Repair"
 	byHand     = "find out which program wrote it and correct it, or restore a backup"
-	fromBackup = "stop writing and restore a backup; where there is none, talkbase doctor --salvage rescues what can be read"
+	fromBackup = "stop writing and restore a backup; where there is none, talkbase salvage FILE OUT rescues what can be read"
 )
 
 var kinds = map[string]kind{

@@ -66,7 +66,7 @@ func (h *health) Repair(ctx context.Context, opts RepairOptions) (RepairReport, 
 		return r, nil
 	}
 	if len(before.Find(repo.FindingStorageDamaged)) > 0 {
-		return r, engine.Wrap(op, fmt.Errorf("%w: its pages are, and what is written to it may be lost, too: restore a backup, or rescue what can be read with talkbase doctor --salvage", repo.ErrCorrupt))
+		return r, engine.Wrap(op, fmt.Errorf("%w: its pages are, and what is written to it may be lost, too: restore a backup, or rescue what can be read with talkbase salvage FILE OUT", repo.ErrCorrupt))
 	}
 	if len(before.Find(repo.FindingSchemaVersion)) > 0 {
 		return r, engine.Wrap(op, fmt.Errorf("%w: bring it to this program's version first: talkbase schema up", repo.ErrSchemaOutdated))
@@ -98,7 +98,7 @@ func (h *health) backup(ctx context.Context, opts RepairOptions) (string, error)
 	case err != nil || opts.NoBackup:
 		return "", err
 	case server:
-		return "", fmt.Errorf("%w: no copy can be made of a server's database here: back it up yourself, then repeat this with NoBackup, or --no-backup", repo.ErrUnsupported)
+		return "", fmt.Errorf("%w: no copy of a server's database is made here: make one with talkbase backup or pg_dump, then repeat this with NoBackup, or --no-backup", repo.ErrUnsupported)
 	}
 	path := opts.Backup
 	if path == "" {

@@ -562,7 +562,7 @@ func repairRefusesDamage(b *bench) {
 	_, err := b.db.Repair(b.ctx, services.RepairOptions{})
 	wantErr(b.t, "repair", err, repo.ErrCorrupt)
 	wantTyped(b.t, "repair", err)
-	if !strings.Contains(err.Error(), "--salvage") {
+	if !strings.Contains(err.Error(), "talkbase salvage") {
 		b.t.Errorf("repair: got %v, want it to say what helps", err)
 	}
 }
