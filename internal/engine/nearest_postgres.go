@@ -63,7 +63,7 @@ func (e *postgresEngine) byIndex(ctx context.Context, db *gorm.DB, q NearestQuer
 		}
 	}
 	query, args := e.indexedSQL(q, ix.half)
-	out, err = e.neighbors(ctx, db, ix.settings(q.K), query, args)
+	out, err = e.neighbors(ctx, db, ix.settings(q), query, args)
 	if err != nil || len(out) < q.K {
 		return nil, false, err
 	}
@@ -104,14 +104,18 @@ const describing = "SELECT n.id, n.chunk_id, n.file_id, c.content, c.chunk_index
 // indexedSQL is the query that the base's index answers. The planner considers a partial expression
 // index where the base's id and its dimensions are literals and the distance alone is what is sorted by;
 // the conditions on chunks and files are subqueries that it cannot turn into joins, so that walking
-// through the index, which needs few of them, is the cheapest way by far. The index may hold back a few
-// of those at the same distance, and its order is not strict: more are read than asked for.
+// through the index, which needs few of them, is the cheapest way by far. More are read than asked for:
+// some at the same distance, some because the order is not strict once a filter has the index go on, and
+// some because a halfvec is rounded.
 func (e *postgresEngine) indexedSQL(q NearestQuery, half bool) (string, []any) {
 	var b binder
 	op, _ := operator(q.Metric)
 	vector := b.param(models.Vector(q.Vector).Text())
-	order, limit := fmt.Sprintf("v.embedding::vector(%d) %s %s::vector", q.Base.Dimensions, op, vector), q.K+q.K/8+8
+	order, limit := fmt.Sprintf("v.embedding::vector(%d) %s %s::vector", q.Base.Dimensions, op, vector), q.K+2
 	distance := order
+	if !q.Files.IsZero() {
+		limit += q.K/8 + 6
+	}
 	if half {
 		order, limit = fmt.Sprintf("%s %s %s", halfOf("v.embedding", q.Base), op, halfOf(vector+"::vector", q.Base)), q.K+q.K/2+16
 	}

@@ -174,10 +174,11 @@ func vectorIndexes(ctx context.Context, db *gorm.DB, base models.KnowledgeBase) 
 		WHERE n.nspname = current_schema() AND c.relname IN (?, ?) ORDER BY c.relname`, name, name+newSuffix)
 }
 
-// settings are those for a query for k. Of more than 100, which are not measured, it takes a little more.
+// settings are those for a query. For more than 100, which are not measured, it takes a little more.
 // The order need not be strict, since the answer is sorted: in strict order pgvector drops what it finds
 // late.
-func (v *vectorIndex) settings(k int) (s settings) {
+func (v *vectorIndex) settings(q NearestQuery) (s settings) {
+	k := q.K
 	n10, n100 := float64(v.Search10), float64(v.Search100)
 	if v.Search10 == 0 || v.Search100 == 0 { // made without being measured, as after a dump was loaded
 		n10, n100 = 400, 400
@@ -192,14 +193,15 @@ func (v *vectorIndex) settings(k int) (s settings) {
 	case k > 10:
 		n += (n100 - n10) * math.Log10(float64(k)/10)
 	}
-	value := strconv.Itoa(int(math.Ceil(n)))
 	if v.kind == IndexHNSW {
 		s.add("hnsw.ef_search", strconv.Itoa(min(maxEfSearch, int(math.Ceil(n)))))
 		s.add("hnsw.iterative_scan", "relaxed_order")
-		// What filters let pass may lie as deep as this; see few.
-		s.add("hnsw.max_scan_tuples", strconv.Itoa(max(20000, int(4*math.Sqrt(float64(k)*float64(v.rows))))))
+		// What a filter lets pass may lie deeper than the 20,000 that pgvector goes down to; see few.
+		if deep := 4 * math.Sqrt(float64(k)*float64(v.rows)); deep > 20000 && !q.Files.IsZero() {
+			s.add("hnsw.max_scan_tuples", strconv.Itoa(int(deep)))
+		}
 	} else {
-		s.add("ivfflat.probes", value)
+		s.add("ivfflat.probes", strconv.Itoa(int(math.Ceil(n))))
 		s.add("ivfflat.iterative_scan", "relaxed_order")
 	}
 	// Compiling a plan takes longer than running it.
@@ -438,7 +440,7 @@ func (t *trial) recall(ctx context.Context, k, effort int) (float64, error) {
 	for i, q := range t.asked {
 		q.K = k
 		query, args := t.e.indexedSQL(q, ix.half)
-		found, err := t.e.neighbors(ctx, t.db, ix.settings(k), query, args)
+		found, err := t.e.neighbors(ctx, t.db, ix.settings(q), query, args)
 		if err != nil {
 			return 0, err
 		}
