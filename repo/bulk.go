@@ -32,11 +32,19 @@ func (b *Bulk) Batch(ctx context.Context, f func(ctx context.Context) error) err
 	return b.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error { return b.frugal(ctx, tx.db, f) })
 }
 
-// Read runs f, which only reads, on the database as of one moment.
+// Read runs f, which only reads, on the database as of one moment. Where there are fewer connections than
+// calls at once it waits for its turn, several times as long as others do.
 func (b *Bulk) Read(ctx context.Context, f func(ctx context.Context) error) error {
-	return wrap("read", b.s.snapshot(ctx, func(ctx context.Context, db *gorm.DB) error {
-		return b.frugal(b.s.newTx(ctx, db, nil).ctx, db, f)
-	}))
+	for attempt := 1; ; attempt++ {
+		began := false
+		err := b.s.snapshot(ctx, func(ctx context.Context, db *gorm.DB) error {
+			began = true
+			return b.frugal(b.s.newTx(ctx, db, nil).ctx, db, f)
+		})
+		if began || attempt == maxAttempts || !errors.Is(err, ErrBusy) {
+			return wrap("read", err)
+		}
+	}
 }
 
 func (b *Bulk) frugal(ctx context.Context, db *gorm.DB, f func(ctx context.Context) error) error {
