@@ -38,6 +38,13 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	flags.IntVar(&sizes.Vectors, "vectors", sizes.Vectors, "vectors of a bulk load")
 	flags.IntVar(&sizes.Dimensions, "dimensions", sizes.Dimensions, "dimensions of a vector")
 	flags.IntVar(&sizes.Import, "import", sizes.Import, "messages of an import, a multiple of 1,000")
+	flags.IntVar(&sizes.Similar, "similar", sizes.Similar, "vectors that are searched on SQLite")
+	flags.IntVar(&sizes.SimilarDimensions, "similar-dimensions", sizes.SimilarDimensions, "their dimensions")
+	flags.IntVar(&sizes.Grown, "grown", sizes.Grown, "vectors of the largest of three bases that are searched")
+	flags.IntVar(&sizes.GrownDimensions, "grown-dimensions", sizes.GrownDimensions, "their dimensions")
+	flags.IntVar(&sizes.Served, "served", sizes.Served, "vectors that are searched on Postgres")
+	flags.StringVar(&sizes.PGlite, "pglite", sizes.PGlite, "folder of PGlite's script")
+	flags.StringVar(&sizes.Embeddings, "embeddings", sizes.Embeddings, "folder of real embeddings")
 	rounds := flags.Int("rounds", 41, "turns of each side; a sixth of it where a turn is a bulk load")
 	turn := flags.Duration("turn", 40*time.Millisecond, "length of a turn")
 	only := flags.String("only", strings.Join(bench.Groups, ","), "groups to run")
@@ -97,13 +104,13 @@ func print(out io.Writer, results []bench.Result, loads []string) {
 	for _, r := range results {
 		target, ok := "", ""
 		if r.Target > 0 {
-			target, ok = fmt.Sprintf("%.2f", r.Target), "yes"
+			target, ok = ratio(r.Target), "yes"
 			if !r.OK() {
 				ok = "NO"
 			}
 		}
 		rows = append(rows, []string{
-			r.Name, r.Engine, fmt.Sprintf("%.2f", r.Ratio), fmt.Sprintf("%.2f-%.2f", r.Low, r.High), target, ok,
+			r.Name, r.Engine, ratio(r.Ratio), ratio(r.Low) + "-" + ratio(r.High), target, ok,
 			r.A.Label, cost(r.TimeA, r.Rows), r.B.Label, cost(r.TimeB, r.Rows),
 		})
 	}
@@ -132,6 +139,14 @@ func print(out io.Writer, results []bench.Result, loads []string) {
 	for _, l := range loads {
 		_, _ = fmt.Fprintln(out, l)
 	}
+}
+
+// ratio has three places where it is small.
+func ratio(x float64) string {
+	if x < 0.1 {
+		return fmt.Sprintf("%.3f", x)
+	}
+	return fmt.Sprintf("%.2f", x)
 }
 
 // cost is a time, or a rate where one run handles many rows.
