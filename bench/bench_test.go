@@ -83,9 +83,10 @@ func side(ctx context.Context, b *testing.B, c Comparison, s Side) {
 	}
 }
 
-func BenchmarkSize(b *testing.B)      { run(b, GroupSize) }
-func BenchmarkPresenter(b *testing.B) { run(b, GroupPresenter) }
-func BenchmarkVectors(b *testing.B)   { run(b, GroupVectors) }
-func BenchmarkImport(b *testing.B)    { run(b, GroupImport) }
-func BenchmarkSearch(b *testing.B)    { run(b, GroupSearch) }
-func BenchmarkOverhead(b *testing.B)  { run(b, GroupOverhead) }
+func BenchmarkSize(b *testing.B)       { run(b, GroupSize) }
+func BenchmarkPresenter(b *testing.B)  { run(b, GroupPresenter) }
+func BenchmarkVectors(b *testing.B)    { run(b, GroupVectors) }
+func BenchmarkImport(b *testing.B)     { run(b, GroupImport) }
+func BenchmarkSearch(b *testing.B)     { run(b, GroupSearch) }
+func BenchmarkOverhead(b *testing.B)   { run(b, GroupOverhead) }
+func BenchmarkSimilarity(b *testing.B) { run(b, GroupSimilarity) }

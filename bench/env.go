@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -34,6 +35,7 @@ type Env struct {
 	imports []Imported
 	made    map[string]*Database
 	close   []func() error
+	notes   []func() string
 	// groups are the comparisons that were made, with what they need in the databases.
 	groups map[string][]Comparison
 }
@@ -56,8 +58,16 @@ func (e *Env) Close() error {
 	return errors.Join(append(errs, os.RemoveAll(e.dir))...)
 }
 
-// Loads says how long the loading of each database took.
-func (e *Env) Loads() []string { return e.loads }
+// Loads says how long the loading of each database took, and what else is worth a line.
+func (e *Env) Loads() []string {
+	lines := slices.Clone(e.loads)
+	for _, note := range e.notes {
+		if line := note(); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
 
 // Database is one made database, opened by talkbase and by hand.
 type Database struct {

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
@@ -12,31 +13,59 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
-// Distance is how far b is from a: cosine 1-cos(a,b), l2 the Euclidean distance, ip the negative
-// inner product, as pgvector defines them. It is NaN for the cosine of a zero vector. Both have the
-// same length.
-func Distance(m models.Metric, a, b []float32) float64 {
-	var dot, na, nb, sq float64
-	switch m {
-	case models.MetricL2:
-		for i, x := range a {
-			d := float64(x) - float64(b[i])
-			sq += d * d
-		}
-		return math.Sqrt(sq)
-	case models.MetricIP:
-		for i, x := range a {
-			dot += float64(x) * float64(b[i])
-		}
-		return -dot
-	default:
-		for i, x := range a {
-			dot += float64(x) * float64(b[i])
-			na += float64(x) * float64(x)
-			nb += float64(b[i]) * float64(b[i])
-		}
-		return 1 - max(-1, min(1, dot/math.Sqrt(na*nb)))
+// Distance is how far b, a vector as SQLite stores it, is from a: cosine 1-cos(a,b), l2 the Euclidean
+// distance, ip the negative inner product, as pgvector defines them. It is NaN for the cosine of a zero
+// vector, and 0 for l2 and cosine where the vectors are equal. Both have the same number of dimensions.
+func Distance(m models.Metric, a []float32, b []byte) float64 {
+	if m == models.MetricL2 {
+		return math.Sqrt(squaredDistance(a, b))
 	}
+	dot, aa, bb := products(a, b)
+	if m == models.MetricIP {
+		return -dot
+	}
+	return 1 - max(-1, min(1, dot/math.Sqrt(aa*bb)))
+}
+
+// squaredDistance adds up even and odd dimensions apart, so that the sums do not wait for each other.
+func squaredDistance(a []float32, b []byte) float64 {
+	var even, odd float64
+	for ; len(a) >= 2 && len(b) >= 8; a, b = a[2:], b[8:] {
+		d, e := float64(a[0])-coordinate(b), float64(a[1])-coordinate(b[4:])
+		even += d * d
+		odd += e * e
+	}
+	if len(a) > 0 {
+		d := float64(a[0]) - coordinate(b)
+		even += d * d
+	}
+	return even + odd
+}
+
+// products are a·b, a·a and b·b; see squaredDistance.
+func products(a []float32, b []byte) (ab, aa, bb float64) {
+	var ab2, aa2, bb2 float64
+	for ; len(a) >= 2 && len(b) >= 8; a, b = a[2:], b[8:] {
+		p, q, r, s := float64(a[0]), coordinate(b), float64(a[1]), coordinate(b[4:])
+		ab += p * q
+		ab2 += r * s
+		aa += p * p
+		aa2 += r * r
+		bb += q * q
+		bb2 += s * s
+	}
+	if len(a) > 0 {
+		p, q := float64(a[0]), coordinate(b)
+		ab += p * q
+		aa += p * p
+		bb += q * q
+	}
+	return ab + ab2, aa + aa2, bb + bb2
+}
+
+// coordinate is the first of a stored vector.
+func coordinate(b []byte) float64 {
+	return float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
 }
 
 // Similarity turns a distance into a number that is larger for what is nearer: cosine 1-d, l2

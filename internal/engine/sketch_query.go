@@ -5,7 +5,6 @@ import (
 	"container/heap"
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"math"
@@ -25,25 +24,21 @@ type nearestRows struct {
 	// the end, which for each vector that is none saves looking up its chunk and its file.
 	joined bool
 	top    farthest
-	vec    []float32
 	seen   map[int64]bool
 	// shown counts the vectors that were read, asked those that compare asked for.
 	shown, asked int
 }
 
 func newNearestRows(q NearestQuery, joined bool) *nearestRows {
-	return &nearestRows{q: q, joined: joined, top: make(farthest, 0, q.K+1), vec: make([]float32, len(q.Vector)), seen: map[int64]bool{}}
+	return &nearestRows{q: q, joined: joined, top: make(farthest, 0, q.K+1), seen: map[int64]bool{}}
 }
 
 // offer shows a vector.
 func (n *nearestRows) offer(seq int64, id, blob sql.RawBytes) {
-	if len(blob) != 4*len(n.vec) {
+	if len(blob) != 4*len(n.q.Vector) {
 		return // written by other hands; a report of the database's health names it
 	}
-	for i := range n.vec {
-		n.vec[i] = math.Float32frombits(binary.LittleEndian.Uint32(blob[4*i:]))
-	}
-	v := Neighbor{seq: seq, Distance: Distance(n.q.Metric, n.q.Vector, n.vec)}
+	v := Neighbor{seq: seq, Distance: Distance(n.q.Metric, n.q.Vector, blob)}
 	if math.IsNaN(v.Distance) || n.q.MaxDistance != nil && v.Distance > *n.q.MaxDistance {
 		return
 	}

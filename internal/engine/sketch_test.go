@@ -163,7 +163,7 @@ func (v *vectors) truth(data, query []float32, k int) []string {
 	}
 	rows := make([]row, len(data)/v.dims)
 	for i := range rows {
-		rows[i] = row{i, engine.Distance(v.base.Metric, query, data[i*v.dims:(i+1)*v.dims])}
+		rows[i] = row{i, engine.Distance(v.base.Metric, query, models.Vector(data[i*v.dims:(i+1)*v.dims]).Blob())}
 	}
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.d, b.d) })
 	ids := make([]string, k)

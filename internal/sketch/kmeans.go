@@ -110,7 +110,7 @@ func (f *Finder) Nearest(x []float32) int {
 func (f *Finder) Ranked(x []float32, n int) []int {
 	n = min(n, f.c.Len())
 	f.by = f.by[:0]
-	exact := 2*n + 8*shortlist
+	exact := n + n/2 + 4*shortlist
 	if f.c.codes == nil || exact >= f.c.Len() {
 		for i := range f.c.Len() {
 			f.by = append(f.by, ranked{i, 0})

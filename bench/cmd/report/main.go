@@ -51,6 +51,13 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	flags.IntVar(&legacy.Chunks, "chunks", legacy.Chunks, "chunks of a legacy knowledge file")
 	flags.IntVar(&legacy.Times, "times", legacy.Times, "how many times as large the files are whose memory is shown too")
 	profile := flags.String("profile", "", "folder for CPU profiles of imports")
+	flags.IntVar(&sizes.Similar, "similar", sizes.Similar, "vectors that are searched on SQLite")
+	flags.IntVar(&sizes.SimilarDimensions, "similar-dimensions", sizes.SimilarDimensions, "their dimensions")
+	flags.IntVar(&sizes.Grown, "grown", sizes.Grown, "vectors of the largest of three bases that are searched")
+	flags.IntVar(&sizes.GrownDimensions, "grown-dimensions", sizes.GrownDimensions, "their dimensions")
+	flags.IntVar(&sizes.Served, "served", sizes.Served, "vectors that are searched on Postgres")
+	flags.StringVar(&sizes.PGlite, "pglite", sizes.PGlite, "folder of PGlite's script")
+	flags.StringVar(&sizes.Embeddings, "embeddings", sizes.Embeddings, "folder of real embeddings")
 	rounds := flags.Int("rounds", 41, "turns of each side; a sixth of it where a turn is a bulk load")
 	turn := flags.Duration("turn", 40*time.Millisecond, "length of a turn")
 	usual := slices.DeleteFunc(slices.Clone(bench.Groups), func(g string) bool { return g == bench.GroupMigration })
@@ -126,7 +133,7 @@ func print(out io.Writer, results []bench.Result, imports []bench.Imported, load
 			target, ok = fmt.Sprintf("at least %.2f", r.Least), yes(r.OK())
 		}
 		rows = append(rows, []string{
-			r.Name, r.Engine, fmt.Sprintf("%.2f", r.Ratio), fmt.Sprintf("%.2f-%.2f", r.Low, r.High), target, ok,
+			r.Name, r.Engine, ratio(r.Ratio), ratio(r.Low) + "-" + ratio(r.High), target, ok,
 			r.A.Label, cost(r.TimeA, r.Rows), r.B.Label, cost(r.TimeB, r.Rows),
 		})
 	}
@@ -212,6 +219,14 @@ func table(out io.Writer, rows [][]string) {
 	for _, row := range rows[1:] {
 		line(row)
 	}
+}
+
+// ratio has three places where it is small.
+func ratio(x float64) string {
+	if x < 0.1 {
+		return fmt.Sprintf("%.3f", x)
+	}
+	return fmt.Sprintf("%.2f", x)
 }
 
 // cost is a time, or a rate where one run handles many rows.
