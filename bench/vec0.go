@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"os"
 
 	"github.com/talkbase/talkbase/models"
 )
@@ -66,19 +65,10 @@ func (v *vec0) open(ctx context.Context) error {
 
 func (v *vec0) close() error { return v.db.Close() }
 
-// size is that of the file in bytes.
-func (v *vec0) size() int64 {
-	st, err := os.Stat(v.path)
-	if err != nil {
-		return 0
-	}
-	return st.Size()
-}
-
 func (v *vec0) nearest(ctx context.Context, query []float32, k int) (found []int, err error) {
 	stmt := v.query[k]
 	if stmt == nil {
-		if stmt, err = v.db.PrepareContext(ctx, "SELECT rowid, distance FROM items WHERE embedding MATCH ? AND k = "+itoa(k)); err != nil { //nolint:sqlclosecheck // closing the database closes it
+		if stmt, err = v.db.PrepareContext(ctx, "SELECT rowid, distance FROM items WHERE embedding MATCH ? AND k = "+itoa(k)); err != nil {
 			return nil, err
 		}
 		v.query[k] = stmt

@@ -73,9 +73,12 @@ func (h *Health) explain(ctx context.Context, tx *engine.Tx, s engine.Statement)
 
 // AnalyzeCalls runs f, whose calls must use the ctx it is given, and analyses every statement that they
 // ran, each text once, as AnalyzeQuery does and in the same transaction, in which nothing can be written.
-// So what is explained is what the calls do, and not a copy of it.
+// So what is explained is what the calls do, and not a copy of it. Without f it is ErrInvalid.
 func (h *Health) AnalyzeCalls(ctx context.Context, f func(ctx context.Context) error) ([]QueryAnalysis, error) {
 	const op = "analyze calls"
+	if f == nil {
+		return nil, wrap(op, fmt.Errorf("no calls are given: %w", ErrInvalid))
+	}
 	if _, err := h.outside(ctx); err != nil {
 		return nil, wrap(op, err)
 	}

@@ -291,7 +291,7 @@ func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64,
 // Bounds of what indexText does at once: a page ends after the row that reaches one of the first two.
 const (
 	textRows  = 500
-	textBytes = 4 << 20
+	textBytes = 1 << 20
 	textPages = 8
 )
 

@@ -440,7 +440,7 @@ func (s secretive) damage(ctx context.Context) error {
 	db := s.db
 	if !s.postgres {
 		err := db.WithTransaction(ctx, func(_ context.Context, tx *repo.Tx) error {
-			return errors.Join(tx.Gorm().Exec("UPDATE knowledge_sketch_blocks SET data = x'00'").Error,
+			return errors.Join(tx.Gorm().Exec("UPDATE knowledge_sketch_blocks SET id = id + 1000000, data = x'00'").Error,
 				tx.Gorm().Exec("UPDATE knowledge_sketches SET version = version + 1").Error)
 		})
 		if err != nil {

@@ -21,13 +21,15 @@ func (e *sqliteEngine) BeginAnalysis(ctx context.Context, _ time.Duration) (*Tx,
 		return nil, err
 	}
 	before, err := One(ctx, tx.DB, Value[int64], "PRAGMA query_only")
+	conn, done := connOf(tx.DB), tx.done
 	if err == nil {
-		_, err = Exec(ctx, tx.DB, "PRAGMA query_only = 1")
+		// The pragma works when it is compiled, on whatever connection that is: it must not be kept prepared.
+		_, err = conn.ExecContext(ctx, "PRAGMA query_only = 1")
+		err = classifySQLite(err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, tx.Rollback())
 	}
-	conn, done := connOf(tx.DB), tx.done
 	tx.done = func() {
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA query_only = %d", before))
 		done()

@@ -265,7 +265,7 @@ func wantRecall(t *testing.T, what string, r result, least float64) {
 	if r.recall < least {
 		t.Errorf("%s: got recall %.4f, want at least %.2f", what, r.recall, least)
 	}
-	if r.answered < int64(r.questions) {
+	if r.answered < r.questions {
 		t.Errorf("%s: %d of %d queries were answered by sketches, want all", what, r.answered, r.questions)
 	}
 }

@@ -48,13 +48,14 @@ const (
 // rotate leaves the rotated vector in e.rot. Vectors of a base with the cosine metric get length 1
 // first, so that the nearest by angle are the nearest by distance.
 func (e *encoder) rotate(r raw) state {
-	if r.vec == nil && len(r.blob) == 4*len(e.vec) {
+	switch {
+	case r.vec == nil && len(r.blob) == 4*len(e.vec):
 		for i := range e.vec {
 			e.vec[i] = math.Float32frombits(binary.LittleEndian.Uint32(r.blob[4*i:]))
 		}
-	} else if len(r.vec) == len(e.vec) {
+	case len(r.vec) == len(e.vec):
 		copy(e.vec, r.vec)
-	} else {
+	default:
 		return ignored
 	}
 	norm2 := squares(e.vec)
