@@ -46,7 +46,7 @@ func secondWay(skip map[tests.Category]string) map[tests.Category]string {
 		skip = map[tests.Category]string{}
 	}
 	if testing.Short() {
-		for _, c := range []tests.Category{tests.Import, tests.Large, tests.Health, tests.Explain, tests.Backup} {
+		for _, c := range []tests.Category{tests.Import, tests.Large, tests.Health, tests.Explain, tests.Backup, tests.Similarity} {
 			skip[c] = "a short run has it on the engine's first way only"
 		}
 	}
