@@ -468,7 +468,7 @@ func (s *soaker) administer(ctx context.Context) error {
 func testSoak(t *testing.T, place func(t *testing.T) (dsn, schema string)) {
 	ctx := t.Context()
 	dsn, schema := place(t)
-	c := soakTask{DSN: dsn, Schema: schema, Work: t.TempDir(), Process: "p", Goroutines: 64, Each: inShort(4, 24), Legacy: t.TempDir()}
+	c := soakTask{DSN: dsn, Schema: schema, Work: t.TempDir(), Process: "p", Goroutines: 64, Each: 4, For: 15 * time.Second, Legacy: t.TempDir()}
 	if s := os.Getenv("TALKBASE_SOAK"); s != "" {
 		var err error
 		if c.For, err = time.ParseDuration(s); err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/migration"
@@ -32,7 +33,7 @@ type vectors struct {
 func openVectors(t testing.TB, path string, dims int, metric models.Metric) *vectors {
 	t.Helper()
 	ctx := t.Context()
-	e, err := engine.Open(ctx, engine.Options{DSN: path, Synchronous: "NORMAL", SharedBuffers: 256 << 20, Logger: discard})
+	e, err := engine.Open(ctx, engine.Options{DSN: path, BusyTimeout: time.Minute, Synchronous: "NORMAL", SharedBuffers: 256 << 20, Logger: discard})
 	check(t, err)
 	t.Cleanup(func() { check(t, e.Close()) })
 	var late engine.Late
