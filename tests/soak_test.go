@@ -622,22 +622,30 @@ func checkVectors(t *testing.T, db *talkbase.DB, l ledger) {
 		if !maps.EqualFunc(got, want, slices.Equal[[]float32]) {
 			t.Errorf("vectors of %s: got %d, want the %d that were acknowledged", base, len(got), len(want))
 		}
-		asked := 0
+		asked, missed := 0, 0
 		for id, v := range want {
 			if asked++; asked > 50 {
 				break
 			}
-			near, err := db.SimilarityQuery(ctx, repo.SimilarityQuery{BaseID: base, Vector: v, Limit: 5})
-			if err != nil || len(near) == 0 || near[0].VectorID != id {
-				t.Errorf("nearest to %s of %s: got %+v (%v), want itself first", id, base, near, err)
-				continue
-			}
-			for i, d := range nearestOf(v, want, 5) {
-				if i >= len(near) || math.Abs(near[i].Distance-d) > 1e-5 {
-					t.Errorf("nearest to %s of %s: got %+v, want %v at %d", id, base, near, d, i)
+			for _, exact := range []bool{true, false} {
+				near, err := db.SimilarityQuery(ctx, repo.SimilarityQuery{BaseID: base, Vector: v, Limit: 5, Exact: exact})
+				if err != nil || len(near) == 0 || near[0].VectorID != id {
+					t.Errorf("nearest to %s of %s: got %+v (%v), want itself first", id, base, near, err)
+					continue
+				}
+				for i, d := range nearestOf(v, want, 5) {
+					if i < len(near) && math.Abs(near[i].Distance-d) <= 1e-5 {
+						continue
+					}
+					if missed++; exact {
+						t.Errorf("nearest to %s of %s: got %+v, want %v at %d", id, base, near, d, i)
+					}
 					break
 				}
 			}
+		}
+		if missed > 3 { // codes may miss one in a hundred
+			t.Errorf("nearest in %s: %d answers miss a vector, want at most 3 of 50", base, missed)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/talkbase/talkbase"
 	"github.com/talkbase/talkbase/models"
+	"github.com/talkbase/talkbase/repo"
 )
 
 func init() { childTasks["opener"] = beOpener }
@@ -192,5 +193,44 @@ func TestSQLiteLocksStay(t *testing.T) {
 				t.Errorf("another process: got error %v, want it to see what was written here", err)
 			}
 		})
+	}
+}
+
+// TestSQLiteSchemaChangesElsewhere searches while somebody else changes the schema, which the statements of
+// FTS5's own are told of.
+func TestSQLiteSchemaChangesElsewhere(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	cfg := talkbase.Config{DSN: filepath.Join(t.TempDir(), "talk.db")}
+	db, other := open(t, cfg), open(t, cfg)
+	if _, err := db.CreateConversation(ctx, models.Conversation{ConvID: "c", Title: "walnut"}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; err == nil && i < inShort(200, 1000); i++ {
+			err = other.WithTransaction(ctx, func(_ context.Context, tx *repo.Tx) error {
+				return tx.Gorm().Exec(fmt.Sprintf("CREATE TABLE host_%d (x)", i)).Error
+			})
+		}
+		done <- err
+	}()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("changes: got error %v, want none", err)
+			}
+			return
+		default:
+		}
+		hits, err := db.SearchText(ctx, repo.TextQuery{Query: "walnut"})
+		if err != nil || len(hits) != 1 {
+			t.Fatalf("search: got %v (%v), want one hit", hits, err)
+		}
+		if _, err := db.UpdateConversation(ctx, "c", repo.ConversationUpdate{Title: new("walnut")}); err != nil {
+			t.Fatalf("update: got error %v, want none", err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strconv"
 	"strings"
@@ -67,7 +68,13 @@ func queryNow(ctx context.Context, db *gorm.DB, query string, args []any) (rows 
 		return nil, func() {}, err
 	}
 	r := &Rows{db: db, ctx: ctx, query: bound(db, query), start: time.Now()}
-	plain, done, err := p.query(ctx, r.query, args...)
+	plain, err := again(func() (rows *sql.Rows, err error) {
+		if rows, done, err = p.query(ctx, r.query, args...); err != nil {
+			done()
+			done = func() {}
+		}
+		return rows, err
+	})
 	rows, err = r.begun(plain, err)
 	return rows, done, err
 }
@@ -78,7 +85,7 @@ func Exec(ctx context.Context, db *gorm.DB, query string, args ...any) (int64, e
 		return 0, err
 	}
 	start := time.Now()
-	res, err := db.Statement.ConnPool.ExecContext(ctx, bound(db, query), args...)
+	res, err := again(func() (sql.Result, error) { return db.Statement.ConnPool.ExecContext(ctx, bound(db, query), args...) })
 	var n int64
 	if err == nil {
 		n, err = res.RowsAffected()

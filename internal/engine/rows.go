@@ -81,5 +81,18 @@ func queryBound(ctx context.Context, db *gorm.DB, query string, args []any) (*Ro
 		return nil, err
 	}
 	r := &Rows{db: db, ctx: ctx, query: query, start: time.Now()}
-	return r.begun(db.Statement.ConnPool.QueryContext(ctx, query, args...))
+	return r.begun(again(func() (*sql.Rows, error) { return db.Statement.ConnPool.QueryContext(ctx, query, args...) }))
+}
+
+// again runs a statement anew while SQLite says that the schema has changed. Where another process changes
+// it, that comes through from the statements that FTS5 has of its own, which SQLite does not prepare anew.
+// Such a statement has done nothing yet.
+func again[T any](statement func() (T, error)) (v T, err error) {
+	const attempts = 50
+	for range attempts {
+		if v, err = statement(); !schemaChanged(err) {
+			break
+		}
+	}
+	return v, err
 }

@@ -80,13 +80,7 @@ func classifySQLite(err error) error {
 	if Code(err) != "DATABASE" {
 		return err
 	}
-	code := 0
-	var me *modernc.Error
-	if errors.As(err, &me) {
-		code = me.Code()
-	} else {
-		code = mattnCode(err)
-	}
+	code := sqliteCode(err)
 	if code == 0 {
 		return generic(err)
 	}
@@ -128,6 +122,18 @@ func classifySQLite(err error) error {
 		return because(ErrNotDatabase, err)
 	}
 	return generic(err)
+}
+
+// schemaChanged reports whether it is SQLITE_SCHEMA.
+func schemaChanged(err error) bool { return err != nil && sqliteCode(err)&0xff == 17 }
+
+// sqliteCode is SQLite's extended code of an error of either driver, 0 for others.
+func sqliteCode(err error) int {
+	var me *modernc.Error
+	if errors.As(err, &me) {
+		return me.Code()
+	}
+	return mattnCode(err)
 }
 
 // damagedFormat reports whether SQLite met a number of a format that it does not know. For that it has no
