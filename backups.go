@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -163,7 +164,7 @@ func (db *DB) backupNow(ctx context.Context, cfg BackupConfig) time.Duration {
 	next := cfg.Every
 	switch {
 	case err != nil:
-		log.ErrorContext(ctx, "the backup failed", slog.String("folder", cfg.Dir), slog.Any("error", err))
+		log.ErrorContext(ctx, "the backup failed", slog.String("code", engine.Code(err)))
 		next = min(cfg.Every, retryBackup)
 	case r.Path == "":
 		if next = time.Until(time.UnixMilli(r.Newest).Add(cfg.Every)); next <= 0 || r.Newest == 0 { // another process is at it
@@ -171,7 +172,7 @@ func (db *DB) backupNow(ctx context.Context, cfg BackupConfig) time.Duration {
 		}
 		return max(next, time.Millisecond)
 	default:
-		log.InfoContext(ctx, "backup made", slog.String("file", r.Path), slog.Int64("bytes", r.Dump.Bytes),
+		log.InfoContext(ctx, "backup made", slog.String("file", filepath.Base(r.Path)), slog.Int64("bytes", r.Dump.Bytes),
 			slog.Int("removed", len(r.Removed)), slog.Duration("duration", time.Since(start)))
 	}
 	if cfg.Done != nil {

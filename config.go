@@ -2,6 +2,7 @@ package talkbase
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -212,7 +213,9 @@ func (c Config) resolve() (r resolved, err error) {
 		return r, err
 	}
 	o.Observer = engine.NewObserver(o.Logger, c.Logging.SlowQuery)
-	err = o.Observer.Telemetry(c.TracerProvider, c.MeterProvider)
+	if err = o.Observer.Telemetry(c.TracerProvider, c.MeterProvider); err != nil && r.closeLog != nil {
+		err = errors.Join(err, r.closeLog.Close())
+	}
 	r.options, r.migrate = o, c.Migrate
 	return r, err
 }

@@ -71,7 +71,7 @@ func newDB(cfg Config) (*DB, error) {
 func (db *DB) start(ctx context.Context) error {
 	e, err := engine.Open(ctx, db.resolved.options)
 	if err != nil {
-		return engine.Wrap("open database", err)
+		return errors.Join(engine.Wrap("open database", err), db.Close())
 	}
 	db.late.Set(e)
 	if err := db.schema.Prepare(ctx, db.resolved.migrate); err != nil {

@@ -168,6 +168,9 @@ func (i *importer) close() error {
 
 // prepare finds what there is to import, or to resume, and makes room for the work.
 func (i *importer) prepare(ctx context.Context) error {
+	if o := i.opts; o.Resume && (o.DryRun || o.Restart || o.Replay != "") {
+		return fmt.Errorf("migration: %w: what resumes goes on as it was begun: not as a dry run, and neither Restart nor Replay go with Resume", repo.ErrInvalid)
+	}
 	work, remove, err := newWorkDir(i.opts.WorkDir)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ func (s *Schema) RestoreIndex(ctx context.Context, d Drift) error {
 	if !ok {
 		return engine.Wrap(op, engine.Invalidf("%s %s is %s: only a missing index can be restored", d.Kind, d.Name, d.Problem))
 	}
-	_, err := s.eng().CreateIndex(ctx, ix)
+	_, err := s.createIndex(ctx, ix)
 	return engine.Wrap(op, err)
 }
 

@@ -131,9 +131,11 @@ func (s *Schema) version(ctx context.Context, st engine.State) (int64, error) {
 		return 0, nil
 	}
 	// Not by goose, which would take the lock that only changes need.
-	var v int64
-	err := s.eng().SQL().QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM "+engine.VersionTable+" WHERE is_applied").Scan(&v)
-	return v, engine.Classify(err)
+	db, err := s.eng().Reader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return engine.One(ctx, db, engine.Value[int64], "SELECT coalesce(max(version_id), 0) FROM "+engine.VersionTable+" WHERE is_applied")
 }
 
 // Prepare brings the database to the version this program needs, where that is asked for or safe:

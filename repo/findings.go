@@ -88,7 +88,7 @@ const (
 
 var kinds = map[string]kind{
 	FindingSchemaVersion:         {SeverityError, "the schema has another version than this program needs", "talkbase schema up; of a newer schema, update the program", false},
-	FindingSchemaDrift:           {SeverityError, "the schema is not what this program made", "talkbase schema validate names both definitions: undo the change, or copy the rows into a new database", false},
+	FindingSchemaDrift:           {SeverityError, "the schema is not what this program made", "talkbase schema validate names both definitions: undo the change, or take the rows to a new database with talkbase copy", false},
 	FindingIndexMissing:          {SeverityWarning, "an index is missing, and queries are slow without it", byRepair, true},
 	FindingIndexInvalid:          {SeverityWarning, "building an index was cut off; no query uses it, and every write keeps it up", byRepair, true},
 	FindingIndexDamaged:          {SeverityError, "an index does not agree with its table, and queries miss rows", byRepair, true},

@@ -271,20 +271,17 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 }
 
 func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
-	var after int64
-	for {
+	for after := int64(0); ; {
+		var last int64
 		var n int
-		err := r.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error {
-			last, rows, err := r.s.indexText(ctx, tx.db, terms, query, after)
-			if err == nil {
-				after, n = last, rows
-			}
+		err := r.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) (err error) {
+			last, n, err = r.s.indexText(ctx, tx.db, terms, query, after)
 			return err
 		})
 		if err != nil || n == 0 {
 			return total, err
 		}
-		total += int64(n)
+		after, total = last, total+int64(n)
 	}
 }
 

@@ -173,7 +173,7 @@ func (p *presenter) EmbedPending(ctx context.Context, baseID string) (r EmbedRep
 				}
 				break
 			}
-			err = p.embedChunks(ctx, e, chunks, &r)
+			err = p.embedChunks(ctx, base, e, chunks, &r)
 			if errors.Is(err, repo.ErrNotFound) && gone < 10 {
 				gone++ // a chunk was deleted meanwhile; the next query does not see it
 				continue
@@ -187,13 +187,18 @@ func (p *presenter) EmbedPending(ctx context.Context, baseID string) (r EmbedRep
 }
 
 // embedChunks embeds chunks, setting aside those that the model does not take.
-func (p *presenter) embedChunks(ctx context.Context, e embedding.Embedder, chunks []models.KnowledgeChunk, r *EmbedReport) error {
+func (p *presenter) embedChunks(ctx context.Context, base models.KnowledgeBase, e embedding.Embedder, chunks []models.KnowledgeChunk, r *EmbedReport) error {
 	for len(chunks) > 0 {
 		texts := make([]string, len(chunks))
 		for i := range chunks {
 			texts[i] = chunks[i].Content
 		}
 		vs, err := embed(ctx, e, texts)
+		if base.Metric == models.MetricCosine && err == nil {
+			if i := slices.IndexFunc(vs, isZero); i >= 0 {
+				err = &embedding.TextError{Index: i, Err: errors.New("its vector is zero, which has no direction to compare")}
+			}
+		}
 		var bad *embedding.TextError
 		if errors.As(err, &bad) && bad.Index >= 0 && bad.Index < len(chunks) {
 			why := strings.ToValidUTF8(strings.ReplaceAll(bad.Err.Error(), "\x00", ""), "")
@@ -213,6 +218,10 @@ func (p *presenter) embedChunks(ctx context.Context, e embedding.Embedder, chunk
 		return err
 	}
 	return nil
+}
+
+func isZero(v []float32) bool {
+	return !slices.ContainsFunc(v, func(x float32) bool { return x != 0 })
 }
 
 func (p *presenter) storeVectors(ctx context.Context, chunks []models.KnowledgeChunk, vs [][]float32) error {

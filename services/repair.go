@@ -74,15 +74,25 @@ func (h *health) Repair(ctx context.Context, opts RepairOptions) (RepairReport, 
 	if r.Backup, err = h.backup(ctx, opts); err != nil {
 		return r, engine.Wrap(op, err)
 	}
+	damaged := "" // an index that could not be mended
 	for _, t := range todo {
+		if damaged != "" {
+			// What looks for rows by it, or for what belongs to none, would not find some that are there.
+			t.Error = "left alone, because the index " + damaged + " is damaged and could not be mended"
+			r.Actions = append(r.Actions, t.RepairAction)
+			continue
+		}
 		n, err := t.run(ctx)
 		if ctx.Err() != nil {
 			return r, engine.Wrap(op, engine.Ended(ctx))
 		}
-		t.Count = n
 		if err != nil {
 			t.Error = err.Error()
+			if t.Code == repo.FindingIndexDamaged {
+				damaged = t.Subject
+			}
 		}
+		t.Count = n
 		if n > 0 || err != nil {
 			r.Actions = append(r.Actions, t.RepairAction)
 		}
@@ -119,13 +129,22 @@ type task struct {
 	run func(ctx context.Context) (int64, error)
 }
 
-// once makes a task of something that is done to one thing.
-func once(f func(ctx context.Context) error) func(ctx context.Context) (int64, error) {
-	return func(ctx context.Context) (int64, error) {
-		if err := f(ctx); err != nil {
-			return 0, err
-		}
-		return 1, nil
+// once is the result of something that is done to one thing.
+func once(err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
+
+// indexing makes a task of something that must not be done while others make indexes.
+func (h *health) indexing(f func(ctx context.Context) (int64, error)) func(ctx context.Context) (int64, error) {
+	return func(ctx context.Context) (n int64, err error) {
+		err = h.schema.Indexing(ctx, func(ctx context.Context) error {
+			n, err = f(ctx)
+			return err
+		})
+		return n, err
 	}
 }
 
@@ -141,12 +160,19 @@ func (h *health) plan(r repo.IntegrityReport, drift []migration.Drift, opts Repa
 	}
 	for _, code := range []string{repo.FindingIndexInvalid, repo.FindingIndexDamaged} {
 		for _, f := range found(code) {
-			add(code, f.Index, "built the index anew", once(func(ctx context.Context) error { return h.Reindex(ctx, f.Index) }))
+			add(code, f.Index, "built the index anew", h.indexing(func(ctx context.Context) (int64, error) {
+				if code == repo.FindingIndexInvalid {
+					if still, _, err := h.UnfitIndexes(ctx); err != nil || !slices.Contains(still, f.Index) {
+						return 0, err
+					}
+				}
+				return once(h.Reindex(ctx, f.Index))
+			}))
 		}
 	}
 	for _, f := range found(repo.FindingIndexMissing) {
 		i := slices.IndexFunc(drift, func(d migration.Drift) bool { return d.Kind == "index" && d.Name == f.Index })
-		add(f.Code, f.Index, "made the index", once(func(ctx context.Context) error { return h.schema.RestoreIndex(ctx, drift[i]) }))
+		add(f.Code, f.Index, "made the index", func(ctx context.Context) (int64, error) { return once(h.schema.RestoreIndex(ctx, drift[i])) })
 	}
 	if len(found(repo.FindingSequenceBehind)) > 0 {
 		add(repo.FindingSequenceBehind, "", "moved the next numbers beyond those in use", h.SetSequences)
@@ -166,7 +192,9 @@ func (h *health) plan(r repo.IntegrityReport, drift []migration.Drift, opts Repa
 	h.planText(found, add)
 	for _, code := range []string{repo.FindingVectorIndexStale, repo.FindingVectorIndexDamaged, repo.FindingVectorIndexIncomplete} {
 		for _, f := range found(code) {
-			add(code, f.Base, "made the index of vectors anew", once(func(ctx context.Context) error { return h.RebuildVectorIndex(ctx, f.Base, h.schema.IndexKind()) }))
+			add(code, f.Base, "made the index of vectors anew", h.indexing(func(ctx context.Context) (int64, error) {
+				return once(h.RebuildVectorIndex(ctx, f.Base, h.schema.IndexKind()))
+			}))
 		}
 	}
 	return out
@@ -175,7 +203,7 @@ func (h *health) plan(r repo.IntegrityReport, drift []migration.Drift, opts Repa
 func (h *health) planText(found func(string) []repo.Finding, add func(code, subject, done string, run func(ctx context.Context) (int64, error))) {
 	damaged := found(repo.FindingTextDamaged)
 	for _, f := range damaged {
-		add(f.Code, f.Table, "emptied the text index", once(func(ctx context.Context) error { return h.EmptyText(ctx, f.Table) }))
+		add(f.Code, f.Table, "emptied the text index", func(ctx context.Context) (int64, error) { return once(h.EmptyText(ctx, f.Table)) })
 	}
 	if len(found(repo.FindingTextStale)) > 0 {
 		add(repo.FindingTextStale, "", "took out of the text index what belonged to no row", h.DropStaleText)

@@ -310,6 +310,9 @@ func (f *faulty) Embed(_ context.Context, texts []string) ([][]float32, error) {
 			return nil, &embedding.TextError{Index: i, Err: fmt.Errorf("%w: \x00 really", embedding.ErrTooLong)}
 		case "broken":
 			return out[:i], nil
+		case "nothing":
+			out[i] = make([]float32, 2)
+			continue
 		}
 		out[i] = []float32{float32(len(t)), 1}
 	}
@@ -333,6 +336,11 @@ func failingEmbedder(b *bench) {
 			b.t.Errorf("refused chunk: got %+v, want the one that is too long, and why", c)
 		}
 	}
+	b.base("angles", 2, models.MetricCosine)
+	b.pendingChunks("angles-file", "a", "nothing", "c")
+	r, err = b.db.EmbedPending(b.ctx, "angles")
+	wantNil(b.t, "a vector that is zero", err)
+	deepEqual(b.t, "what was left of three", []int64{r.Embedded, r.Failed}, []int64{2, 1})
 	_, err = b.db.InsertChunks(b.ctx, []models.KnowledgeChunk{{ID: "x", FileID: "kb-file", Content: "broken", Status: models.TaskPending}})
 	wantNil(b.t, "insert chunk", err)
 	_, err = b.db.EmbedPending(b.ctx, "kb")

@@ -109,6 +109,8 @@ func importRejectFiles(b *bench) {
 
 func importDry(b *bench) {
 	dir := legacySet(b, 1, small())
+	_, err := b.importing(migration.ImportOptions{Resume: true, DryRun: true})
+	wantErr(b.t, "resuming as a dry run", err, repo.ErrInvalid)
 	for _, what := range []string{"into an empty database", "again", "with edits"} {
 		before := b.digests()
 		runs, err := b.db.ImportRuns(b.ctx)

@@ -215,7 +215,7 @@ func (a *app) mustExist(ctx context.Context) error {
 	case t.Path == "": // in memory: empty, as whoever asks for it knows
 		return nil
 	}
-	switch _, err := os.Stat(t.Path); {
+	switch info, err := os.Stat(t.Path); {
 	case errors.Is(err, os.ErrNotExist):
 		return &failure{
 			code: "NO_DATABASE", message: fmt.Sprintf("there is no file %s", t.Path),
@@ -223,6 +223,11 @@ func (a *app) mustExist(ctx context.Context) error {
 		}
 	case err == nil && !isRegular(t.Path):
 		return &failure{code: "NO_DATABASE", message: fmt.Sprintf("%s is not a file", t.Path), hint: "name a database file with --db"}
+	case err == nil && info.Size() == 0:
+		return &failure{
+			code: "NO_DATABASE", message: fmt.Sprintf("the file %s is empty", t.Path),
+			hint: "if it held something, restore a backup: talkbase restore BACKUP --db other.db; if not, delete it, and talkbase import PATH or talkbase demo makes a database",
+		}
 	}
 	return nil
 }

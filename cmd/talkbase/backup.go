@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/talkbase/talkbase"
+	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/migration"
 )
 
@@ -347,8 +348,8 @@ are committed: a copy that fails or is interrupted leaves it empty.`,
 // help nobody.
 func samePlace(from, to, fromSchema, toSchema string) error {
 	same := from == to && fromSchema == toSchema
-	if a, err := os.Stat(from); err == nil {
-		if b, err := os.Stat(to); err == nil {
+	if a, err := os.Stat(pathOf(from)); err == nil {
+		if b, err := os.Stat(pathOf(to)); err == nil {
 			same = same || os.SameFile(a, b)
 		}
 	}
@@ -356,4 +357,13 @@ func samePlace(from, to, fromSchema, toSchema string) error {
 		return usagef("--from and --to are the same database")
 	}
 	return nil
+}
+
+// pathOf is the path of an SQLite database's file, "" for another database.
+func pathOf(dsn string) string {
+	t, err := engine.ParseDSN(dsn)
+	if err != nil {
+		return ""
+	}
+	return t.Path
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/talkbase/talkbase"
+	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/repo"
 	"github.com/talkbase/talkbase/services"
 )
@@ -17,21 +18,29 @@ import (
 func (a *app) doctorCommand() *cobra.Command {
 	var opts services.RepairOptions
 	var repair bool
+	var salvage string
 	cmd := a.work(&cobra.Command{
 		Use:   "doctor",
 		Short: "Look for damage and for what is out of step, and repair what can be repaired",
 		Long: `doctor checks the schema, the storage, every row that belongs to another, the text index, the indexes of
-vectors, and more. It changes nothing. Each finding has a code, which docs/troubleshooting.md explains, and
+vectors, and more. It changes nothing, apart
+from bringing a file of an older talkbase up to date, after a copy, as opening it always does. Each finding has a code, which docs/troubleshooting.md explains, and
 says what to do. It exits with 1 when one of them is an error; warnings and notes are none.
 
 With --repair it then puts right what can be put right without losing anything: indexes, the text index,
 indexes of vectors, counts, sequences, and vectors that belong to nothing. Of an SQLite file it makes a
-copy beside it first; of a Postgres database it makes none, and wants to hear --no-backup.`,
-		Example: "  talkbase doctor\n  talkbase doctor --repair\n  talkbase doctor --json",
+copy beside it first; of a Postgres database it makes none, and wants to hear --no-backup.
+
+With --salvage OUT it rescues what can be read of a damaged SQLite file into a new one, as talkbase salvage
+does, and looks no further.`,
+		Example: "  talkbase doctor\n  talkbase doctor --repair\n  talkbase doctor --salvage rescued.db\n  talkbase doctor --json",
 		Args:    noArgs,
 	}, func(cmd *cobra.Command, _ []string) error {
 		if f := cmd.Flags(); !repair && (f.Changed("backup") || f.Changed("no-backup") || f.Changed("delete-orphans")) {
 			return usagef("--backup, --no-backup and --delete-orphans are for --repair")
+		}
+		if salvage != "" {
+			return a.salvageOpen(cmd.Context(), salvage, repair)
 		}
 		return a.withDB(cmd, func(ctx context.Context, db *talkbase.DB) error {
 			if repair {
@@ -48,13 +57,32 @@ copy beside it first; of a Postgres database it makes none, and wants to hear --
 	f.BoolVar(&repair, "repair", false, "put right what can be, after a copy of an SQLite file")
 	f.StringVar(&opts.Backup, "backup", "", "file for the copy (default: one beside the database)")
 	f.BoolVar(&opts.NoBackup, "no-backup", false, "make no copy first")
+	f.StringVar(&salvage, "salvage", "", "rescue what can be read of a damaged SQLite file into this new one")
 	f.BoolVar(&opts.DeleteOrphans, "delete-orphans", false, "also delete messages, attachments, files and chunks that belong to nothing")
 	return cmd
+}
+
+// salvageOpen is talkbase salvage for the database that --db names.
+func (a *app) salvageOpen(ctx context.Context, out string, repair bool) error {
+	if repair {
+		return usagef("--salvage leaves the damaged file as it is, --repair changes it: choose one")
+	}
+	t, err := a.target()
+	if err != nil {
+		return err
+	}
+	if t.Path == "" {
+		return usagef("--salvage is for a damaged SQLite file")
+	}
+	return a.salvage(ctx, t.Path, out, migration.SalvageOptions{}, false)
 }
 
 func (a *app) repair(ctx context.Context, db *talkbase.DB, opts services.RepairOptions) error {
 	r, err := db.Repair(ctx, opts)
 	if err != nil {
+		if r.Backup != "" {
+			err = fmt.Errorf("%w; the database as it was is in %s", err, r.Backup)
+		}
 		return err
 	}
 	return a.diagnosed(r, r.After, func(w *page) {

@@ -149,10 +149,19 @@ Run talkbase optimize first if what the planner knows is old.`,
 				return usagef("say what to explain: recent, messages, similarity …")
 			case (args[0] == "columns" || args[0] == "sql") && len(args) != 2:
 				return usagef("explain %s takes one argument", args[0])
-			case args[0] == "columns" || args[0] == "sql" || slices.ContainsFunc(calls, func(c explained) bool { return c.name == args[0] }):
+			case args[0] == "columns" || args[0] == "sql":
 				return nil
 			}
-			return usagef("there is nothing called %q to explain", args[0])
+			i := slices.IndexFunc(calls, func(c explained) bool { return c.name == args[0] })
+			switch {
+			case i < 0:
+				return usagef("there is nothing called %q to explain", args[0])
+			case len(args) > 1 && calls[i].argument == "":
+				return usagef("explain %s takes no argument", args[0])
+			case len(args) > 2 && !strings.Contains(calls[i].argument, "…"):
+				return usagef("explain %s takes one argument", args[0])
+			}
+			return nil
 		},
 	}, func(cmd *cobra.Command, args []string) error {
 		return a.withDB(cmd, func(ctx context.Context, db *talkbase.DB) error {

@@ -49,6 +49,9 @@ machine dies, goes on with --resume. talkbase rollback takes an import out again
   talkbase import --resume
   talkbase import --replay talkbase.db.imports/01985b6e-…/rejects.jsonl`,
 		Args: func(_ *cobra.Command, args []string) error {
+			if opts.Resume && (opts.DryRun || opts.Restart || opts.Replay != "") {
+				return usagef("--resume goes on as the import was begun: it does not go with --dry-run, --restart or --replay")
+			}
 			if opts.Resume || opts.Replay != "" {
 				if len(args) > 0 {
 					return usagef("with --resume and --replay, import takes no path")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 
@@ -181,7 +182,7 @@ called again.`,
 				p := explain(ctx, err)
 				out.Error = &p
 			}
-			if perr := a.answer(out, func(w *page) { w.rollback(report, err == nil) }); perr != nil {
+			if perr := a.answer(out, func(w *page) { w.rollback(report, err) }); perr != nil {
 				return perr
 			}
 			return err
@@ -193,12 +194,15 @@ called again.`,
 	return cmd
 }
 
-func (p *page) rollback(r *migration.RollbackReport, done bool) {
+func (p *page) rollback(r *migration.RollbackReport, err error) {
 	for _, f := range r.Edited {
 		p.line("%s %s: %s", f.Table, oneLine(f.ID), oneLine(f.Detail))
 	}
-	if !done {
+	switch {
+	case errors.Is(err, migration.ErrEdited):
 		p.line("\nNothing was changed.")
+		return
+	case err != nil:
 		return
 	}
 	for _, table := range slices.Sorted(maps.Keys(r.Deleted)) {

@@ -402,9 +402,20 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 	}
 	tx, err := conn.BeginTx(ctx, opts)
 	if err == nil && first != "" {
-		if _, ferr := tx.ExecContext(ctx, first); ferr != nil {
+		// A host's pool may not wait for another process of itself.
+		err = retryBusy(ctx, turns.wait, func() error {
+			_, err := tx.ExecContext(ctx, first)
+			if err != nil {
+				_ = tx.Rollback()
+				var berr error
+				if tx, berr = conn.BeginTx(ctx, opts); berr != nil {
+					return berr
+				}
+			}
+			return err
+		})
+		if err != nil && tx != nil {
 			_ = tx.Rollback()
-			err = ferr
 		}
 	}
 	if err != nil {

@@ -181,8 +181,7 @@ func (e *postgresEngine) Reindex(ctx context.Context, index string) error {
 	if leftBehind.MatchString(index) {
 		query = "DROP INDEX CONCURRENTLY IF EXISTS "
 	}
-	_, err := e.pool.ExecContext(ctx, query+quoteName(index))
-	return withEnd(ctx, classifyPostgres(err))
+	return e.patiently(ctx, query+quoteName(index))
 }
 
 func (e *postgresEngine) EmptyTerms(ctx context.Context, tx *gorm.DB, table string) error {
@@ -259,6 +258,5 @@ func (e *postgresEngine) RebuildVectorIndex(ctx context.Context, base models.Kno
 	// There are too few vectors by now.
 	e.log.Logger.InfoContext(ctx, "index of vectors dropped", "base", base.ID, "reason", why)
 	defer e.indexes.forget(base.ID)
-	_, err = e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+quoteName(have.name))
-	return withEnd(ctx, classifyPostgres(err))
+	return e.patiently(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+quoteName(have.name))
 }

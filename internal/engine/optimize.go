@@ -91,7 +91,7 @@ func (e *sqliteEngine) maintain(ctx context.Context, statements ...string) error
 
 func (e *sqliteEngine) giveBack(ctx context.Context, steps *[]Step, full bool) error {
 	var f fileUse
-	err := one(ctx, e.write.WithContext(ctx), "SELECT page_size, page_count, freelist_count, auto_vacuum FROM pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_auto_vacuum",
+	err := one(ctx, e.read.WithContext(ctx), "SELECT page_size, page_count, freelist_count, auto_vacuum FROM pragma_page_size, pragma_page_count, pragma_freelist_count, pragma_auto_vacuum",
 		&f.pageSize, &f.pages, &f.free, &f.autoVacuum)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (f fileUse) vacuum(full bool) (s Step, todo bool) {
 // checkpoint works SQLite's log into the file and empties it. It does not wait for readers: those that
 // are under way keep a part of the log.
 func (e *sqliteEngine) checkpoint(ctx context.Context, steps *[]Step) error {
-	mode, err := One(ctx, e.write.WithContext(ctx), Value[string], "PRAGMA journal_mode")
+	mode, err := One(ctx, e.read.WithContext(ctx), Value[string], "PRAGMA journal_mode")
 	if err != nil || !strings.EqualFold(mode, "wal") {
 		return err
 	}

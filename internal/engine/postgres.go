@@ -485,15 +485,31 @@ func (e *postgresEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, e
 		return false, nil
 	}
 	if exists {
-		if _, err := e.pool.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+ix.Name); err != nil {
-			return false, classifyPostgres(err)
+		if err := e.patiently(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+ix.Name); err != nil {
+			return false, err
 		}
 	}
-	start, query := time.Now(), "CREATE INDEX CONCURRENTLY IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body
-	_, err = e.pool.ExecContext(ctx, query)
-	err = withEnd(ctx, classifyPostgres(err))
-	e.log.Observer.statement(ctx, start, query, -1, err)
+	err = e.patiently(ctx, "CREATE INDEX CONCURRENTLY IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body)
 	return err == nil, err
+}
+
+// patiently runs a statement that makes or drops an index concurrently: it waits for all other transactions on
+// the table, for as long as they take. One that gave up would leave an index behind that is of no use.
+func (e *postgresEngine) patiently(ctx context.Context, statement string) error {
+	conn, err := e.pool.Conn(ctx)
+	if err != nil {
+		return withEnd(ctx, classifyPostgres(err))
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.ExecContext(ctx, "SET lock_timeout = 0"); err != nil {
+		return withEnd(ctx, classifyPostgres(err))
+	}
+	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "RESET lock_timeout") }()
+	start := time.Now()
+	_, err = conn.ExecContext(ctx, statement)
+	err = withEnd(ctx, classifyPostgres(err))
+	e.log.Observer.statement(ctx, start, statement, -1, err)
+	return err
 }
 
 func (e *postgresEngine) Snapshot(context.Context, string) error {

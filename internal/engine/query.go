@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -16,9 +17,14 @@ import (
 // placeholders is implemented by a dialector whose driver wants $1, $2 … for ?.
 type placeholders interface{ Numbered() bool }
 
-// rebound caches statements with numbered placeholders. Their texts are constants of this
-// program or few, so the cache stays small.
-var rebound sync.Map
+// rebound caches statements with numbered placeholders, so many of them: most texts are constants of this
+// program.
+var (
+	rebound  sync.Map
+	rebounds atomic.Int64
+)
+
+const maxRebound = 2048
 
 // rebind turns every ? into $n. The statements of this program hold ? as a placeholder only.
 func rebind(query string) string {
@@ -37,7 +43,8 @@ func rebind(query string) string {
 		b.WriteByte('$')
 		b.WriteString(strconv.Itoa(n))
 	}
-	if len(query) < 4096 {
+	if len(query) < 4096 && rebounds.Load() < maxRebound {
+		rebounds.Add(1)
 		rebound.Store(query, b.String())
 	}
 	return b.String()

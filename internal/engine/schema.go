@@ -54,7 +54,7 @@ func normalSQL(s string) string {
 func (e *sqliteEngine) Introspect(ctx context.Context) (Schema, error) {
 	s := Schema{Tables: map[string]Table{}}
 	type object struct{ kind, name, table, sql string }
-	rows, err := e.writeSQL.QueryContext(ctx, "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master")
+	rows, err := e.readSQL.QueryContext(ctx, "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master")
 	if err != nil {
 		return s, classifySQLite(err)
 	}
@@ -102,7 +102,7 @@ func (e *sqliteEngine) columns(ctx context.Context, table string, t *Table) erro
 		def       sql.NullString
 		pk        int
 	}
-	rows, err := e.writeSQL.QueryContext(ctx, "SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info(?)", table)
+	rows, err := e.readSQL.QueryContext(ctx, "SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info(?)", table)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (e *sqliteEngine) columns(ctx context.Context, table string, t *Table) erro
 
 func (e *sqliteEngine) constraints(ctx context.Context, table, ddl string, t *Table) error {
 	type key struct{ from, ref, to, onDelete string }
-	rows, err := e.writeSQL.QueryContext(ctx, "SELECT \"from\", \"table\", \"to\", on_delete FROM pragma_foreign_key_list(?)", table)
+	rows, err := e.readSQL.QueryContext(ctx, "SELECT \"from\", \"table\", \"to\", on_delete FROM pragma_foreign_key_list(?)", table)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (e *sqliteEngine) constraints(ctx context.Context, table, ddl string, t *Ta
 		t.Constraints["foreign key ("+k.from+")"] = fmt.Sprintf("references %s (%s) on delete %s", k.ref, k.to, strings.ToLower(k.onDelete))
 	}
 	type unique struct{ name, cols string }
-	rows, err = e.writeSQL.QueryContext(ctx, `SELECT l.name, (SELECT group_concat(name, ', ') FROM pragma_index_info(l.name))
+	rows, err = e.readSQL.QueryContext(ctx, `SELECT l.name, (SELECT group_concat(name, ', ') FROM pragma_index_info(l.name))
 		FROM pragma_index_list(?) l WHERE l.origin = 'u'`, table)
 	if err != nil {
 		return err

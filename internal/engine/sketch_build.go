@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -46,7 +47,12 @@ func (e *sqliteEngine) buildSketches(ctx context.Context, base string) (bool, er
 	if err != nil || fresh {
 		return false, err
 	}
-	tx, err := e.Begin(ctx)
+	// What took minutes to make is not thrown away because somebody writes for longer than calls wait.
+	var tx *Tx
+	err = retryBusy(ctx, buildPatience, func() (err error) {
+		tx, err = e.Begin(ctx)
+		return err
+	})
 	if err != nil {
 		return false, err
 	}
@@ -55,6 +61,9 @@ func (e *sqliteEngine) buildSketches(ctx context.Context, base string) (bool, er
 	}
 	return true, tx.Commit()
 }
+
+// buildPatience is how long sketches that are made wait to be written.
+const buildPatience = 10 * time.Minute
 
 // read makes the codes of one snapshot in memory; fresh means that those there are will do.
 func (b *builder) read(ctx context.Context, base string) (fresh bool, err error) {
@@ -292,12 +301,12 @@ func enough(in []int) int64 {
 	return int64(min(len(in), max(first, int(leastProbes*math.Sqrt(float64(len(in)))))))
 }
 
-// write replaces what the snapshot held. What writers added since stays: newer blocks, what is
-// pending, and upto where they came further.
+// write replaces what there is. What changed since the snapshot, or came to it, is pending or above upto.
+// Where another process has built sketches meanwhile, those stay.
 func (b *builder) write(ctx context.Context, tx *gorm.DB) error {
 	set := b.set
-	now, err := One(ctx, tx, func(s Scanner, v *sketchSet) error { return s.Scan(&v.upto, &v.dimensions, &v.metric) },
-		"SELECT coalesce(k.upto, 0), b.dimensions, b.metric FROM knowledge_bases b LEFT JOIN knowledge_sketches k ON k.base_id = b.id WHERE b.id = ?", set.base)
+	now, err := One(ctx, tx, func(s Scanner, v *sketchSet) error { return s.Scan(&v.trained, &v.dimensions, &v.metric) },
+		"SELECT coalesce(k.trained, 0), b.dimensions, b.metric FROM knowledge_bases b LEFT JOIN knowledge_sketches k ON k.base_id = b.id WHERE b.id = ?", set.base)
 	if errors.Is(err, ErrNotFound) {
 		return nil // it was deleted meanwhile
 	}
@@ -306,6 +315,12 @@ func (b *builder) write(ctx context.Context, tx *gorm.DB) error {
 	}
 	if now.dimensions != set.dimensions || now.metric != set.metric {
 		return Invalidf("knowledge base %q changed its dimensions or metric while its index was made: do it again", set.base)
+	}
+	if now.trained > 0 {
+		centres, err := Collect(ctx, tx, Value[int64], "SELECT id FROM knowledge_sketch_blocks WHERE base_id = ? AND list = ?", set.base, centresList)
+		if err != nil || len(centres) > 0 && !slices.Contains(b.replaced, centres[0]) {
+			return err
+		}
 	}
 	if err := deleteBlocks(ctx, tx, b.replaced); err != nil {
 		return err
@@ -343,13 +358,10 @@ func (b *builder) release(ctx context.Context, tx *gorm.DB) error {
 		return err
 	}
 	blocks, err := b.e.sketches.read(ctx, tx, set, newer)
-	if err != nil && !errors.Is(err, sketch.ErrDamaged) {
+	if err != nil {
 		return err
 	}
 	for _, block := range blocks {
-		if block == nil {
-			continue
-		}
 		for _, seq := range block.Seqs {
 			if seq > set.upto {
 				continue

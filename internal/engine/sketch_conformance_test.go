@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -399,5 +400,29 @@ func BenchmarkInsertVectors(b *testing.B) {
 				b.ReportMetric(float64(at)/b.Elapsed().Seconds(), "rows/s")
 			})
 		}
+	}
+}
+
+// TestTwoBuilds builds the sketches of one base from two processes at once: the second finds the first's.
+func TestTwoBuilds(t *testing.T) {
+	t.Parallel()
+	const dims, n = 32, 600
+	path := filepath.Join(t.TempDir(), "v.db")
+	a, b := openVectors(t, path, dims, models.MetricCosine), openVectors(t, path, dims, models.MetricCosine)
+	for _, v := range []*vectors{a, b} {
+		engine.SketchesOf(v.e).Lists(200, 64)
+	}
+	a.add(0, noise(rand.New(rand.NewPCG(5, 5)), n, dims), n)
+	var both sync.WaitGroup
+	for _, v := range []*vectors{a, b} {
+		both.Go(func() { v.build() })
+	}
+	both.Wait()
+	db, err := a.e.Reader(t.Context())
+	check(t, err)
+	pending, err := engine.One(t.Context(), db, engine.Value[int64], "SELECT count(*) FROM knowledge_sketch_pending")
+	check(t, err)
+	if pending != 0 {
+		t.Errorf("vectors without codes: got %d, want none", pending)
 	}
 }

@@ -144,6 +144,9 @@ func (s *sketches) load(ctx context.Context, db *gorm.DB, base string) (*sketchS
 	row, err := One(ctx, db, scanSet, `SELECT version, dimensions, metric, upto, codes, next_check, trained, probes10, probes100
 		FROM knowledge_sketches WHERE base_id = ?`, base)
 	if errors.Is(err, ErrNotFound) {
+		s.mu.Lock()
+		delete(s.known, base)
+		s.mu.Unlock()
 		return nil, nil
 	}
 	if err != nil {

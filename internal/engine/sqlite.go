@@ -232,9 +232,10 @@ func (e *sqliteEngine) Begin(ctx context.Context) (*Tx, error) {
 	return begin(ctx, pool{e.writeSQL, e.write, classifySQLite, e.observer, e.writeStmts}, e.turns, nil, e.first)
 }
 
-// BeginRead begins deferred: the first statement takes the snapshot.
+// BeginRead begins deferred, also where a host's pool would have transactions take the writer's lock: the
+// first statement takes the snapshot.
 func (e *sqliteEngine) BeginRead(ctx context.Context) (*Tx, error) {
-	return begin(ctx, pool{e.readSQL, e.read, classifySQLite, e.observer, e.readStmts}, e.readTurns, nil, "")
+	return begin(ctx, pool{e.readSQL, e.read, classifySQLite, e.observer, e.readStmts}, e.readTurns, &sql.TxOptions{ReadOnly: true}, "")
 }
 
 // frugalCache is the page cache of a transaction that goes through much data, in KiB. modernc's
@@ -522,13 +523,12 @@ func (e *sqliteEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, err
 		return e.buildSketches(ctx, ix.Body)
 	}
 	var n int
-	err := e.writeSQL.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?", ix.Name).Scan(&n)
+	err := e.readSQL.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?", ix.Name).Scan(&n)
 	if err != nil || n > 0 {
 		return false, classifySQLite(err)
 	}
 	start, query := time.Now(), "CREATE INDEX IF NOT EXISTS "+ix.Name+" ON "+ix.Table+" "+ix.Body
-	_, err = e.writeSQL.ExecContext(ctx, query)
-	err = withEnd(ctx, classifySQLite(err))
+	err = e.maintain(ctx, query)
 	e.observer.statement(ctx, start, query, -1, err)
 	return err == nil, err
 }
@@ -569,7 +569,7 @@ func (e *sqliteEngine) State(ctx context.Context) (State, error) {
 	if e.tempDir != "" {
 		s.Path = ""
 	}
-	rows, err := e.writeSQL.QueryContext(ctx, sqliteTables)
+	rows, err := e.readSQL.QueryContext(ctx, sqliteTables)
 	if err != nil {
 		return s, classifySQLite(err)
 	}

@@ -63,7 +63,7 @@ func lookAtFile(ctx context.Context, path string, log *slog.Logger) error {
 			return err
 		}
 		// As SQLite has it, an empty file is an empty database. It may as well be what a crash left.
-		log.WarnContext(ctx, "the database's file was there and empty: a new database is made in it", slog.String("file", path))
+		log.WarnContext(ctx, "the database's file was there and empty: a new database is made in it", slog.String("file", filepath.Base(path)))
 		return nil
 	case info.Size() < smallest:
 		return refuseTiny(path)
