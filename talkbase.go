@@ -10,11 +10,13 @@ package talkbase
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 
 	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/migration"
+	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 	"github.com/talkbase/talkbase/services"
 )
@@ -77,8 +79,23 @@ func (db *DB) start(ctx context.Context) error {
 	if err := db.schema.Prepare(ctx, db.resolved.migrate); err != nil {
 		return errors.Join(err, db.Close())
 	}
+	db.warnOfUnfinished(ctx)
 	db.startBackups()
 	return nil
+}
+
+// warnOfUnfinished says that an import is under way or was cut off: what it does without for speed, the
+// application is without as well until it is brought to an end.
+func (db *DB) warnOfUnfinished(ctx context.Context) {
+	runs, err := db.ImportRuns(ctx)
+	if err != nil {
+		return // whoever asks will hear of it
+	}
+	for _, r := range runs {
+		if r.State == models.ImportRunning || r.State == models.ImportRollingBack {
+			db.resolved.options.Logger.WarnContext(ctx, "an import is under way or was cut off: resume it, or roll it back", slog.String("run", r.ID), slog.String("phase", r.Phase))
+		}
+	}
 }
 
 // Close closes the database. A pool that the host brought stays open. It may be called more than

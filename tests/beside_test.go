@@ -1,14 +1,19 @@
 package tests_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/talkbase/talkbase"
+	"github.com/talkbase/talkbase/fixtures"
+	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 	"github.com/talkbase/talkbase/services"
@@ -165,5 +170,43 @@ func TestSQLiteRepairKeepsWhatAnIndexHides(t *testing.T) {
 	}
 	if n := st.Rows()["knowledge_vectors"]; n != 2 {
 		t.Errorf("vectors: got %d, want the 2 that were there: %+v", n, r.Actions)
+	}
+}
+
+// TestSQLiteUnfinishedImportIsSaid opens a database in which an import was cut off.
+func TestSQLiteUnfinishedImportIsSaid(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	chat := fixtures.LegacyChat{Seed: 3, Version: 9, Conversations: 2, MessagesPer: 5}
+	if _, err := chat.Write(t.Context(), filepath.Join(dir, "chat.db")); err != nil {
+		t.Fatal(err)
+	}
+	cfg := talkbase.Config{DSN: filepath.Join(dir, "talk.db")}
+	db := open(t, cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	opts := migration.ImportOptions{Paths: []string{filepath.Join(dir, "chat.db")}, NoBackup: true, Progress: func(p migration.Progress) {
+		if p.Phase == migration.PhaseConversations {
+			cancel()
+		}
+	}}
+	if _, err := db.Import(ctx, opts); !errors.Is(err, context.Canceled) {
+		t.Fatalf("import: got error %v, want it cut off", err)
+	}
+	said := func() string {
+		var log bytes.Buffer
+		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		if err := open(t, cfg).Close(); err != nil {
+			t.Fatal(err)
+		}
+		return log.String()
+	}
+	if s := said(); !strings.Contains(s, "cut off") {
+		t.Errorf("opened after an import that was cut off: got log %q, want it said", s)
+	}
+	if _, err := db.Import(t.Context(), migration.ImportOptions{Resume: true}); err != nil {
+		t.Fatalf("resume: got error %v, want none", err)
+	}
+	if s := said(); s != "" {
+		t.Errorf("opened after the import: got log %q, want none", s)
 	}
 }

@@ -71,8 +71,11 @@ machine dies, goes on with --resume. talkbase rollback takes an import out again
 			return err
 		}
 		open := a.open
-		if opts.DryRun {
+		switch {
+		case opts.DryRun:
 			open = a.openDry
+		case opts.Resume:
+			open = a.openExisting
 		}
 		db, err := open(ctx)
 		if err != nil {
