@@ -345,13 +345,16 @@ func (i *importer) backup(ctx context.Context) error {
 			i.warn("the backup of the run in %s cannot be read and is not used: %v", dir, err)
 			return nil
 		}
+		_, none := os.Stat(filepath.Dir(dir))
 		// A backup without its manifest is none, and one of a run that wrote nothing is of no use.
 		i.closers = append(i.closers, func() error {
 			if i.recorded {
 				return nil
 			}
 			err := os.RemoveAll(dir)
-			_ = os.Remove(filepath.Dir(dir)) // the folder of all backups, when it holds no other
+			if none != nil {
+				_ = os.Remove(filepath.Dir(dir)) // the folder of all backups, when it holds no other
+			}
 			return err
 		})
 		if manifest, err = i.makeBackup(ctx, dir); err != nil {

@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -101,7 +102,7 @@ func (c *chatJob) conversations(ctx context.Context, t SourceTable) error {
 			for _, r := range recs {
 				ids = append(ids, variantIDs(r.get("context_chain"))...)
 			}
-			exist, err := c.index.messages(ctx, ids)
+			exist, err := c.known(ctx, ids)
 			if err != nil {
 				return nil, err
 			}
@@ -228,6 +229,29 @@ func (c *chatJob) messageTimes(ctx context.Context, rows []transformed[models.Me
 	return nil
 }
 
+// known returns which of the ids are those of messages in the file. A reject file has those only that were
+// rejected: what it does not hold may be in the target.
+func (c *chatJob) known(ctx context.Context, ids []string) (map[string]bool, error) {
+	out, err := c.index.messages(ctx, ids)
+	if err != nil || c.opts.Replay == "" {
+		return out, err
+	}
+	var ask []string
+	for _, id := range ids {
+		if id != "" && !out[id] {
+			ask = append(ask, id)
+		}
+	}
+	there, err := c.target.MessagesByID(ctx, ask)
+	if err != nil {
+		return nil, &targetError{fmt.Errorf("migration: %s: reading %s: %w", c.report.Path, tableMessages, err)}
+	}
+	for id := range there {
+		out[id] = true
+	}
+	return out, nil
+}
+
 // parents remarks on messages whose parent is not in the file.
 func (c *chatJob) parents(ctx context.Context, rows []transformed[models.Message]) error {
 	ids := make([]string, 0, len(rows))
@@ -236,7 +260,7 @@ func (c *chatJob) parents(ctx context.Context, rows []transformed[models.Message
 			ids = append(ids, r.row.ParentID)
 		}
 	}
-	exist, err := c.index.messages(ctx, ids)
+	exist, err := c.known(ctx, ids)
 	if err != nil {
 		return err
 	}

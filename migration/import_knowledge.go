@@ -98,6 +98,7 @@ func (k *knowledgeJob) run(ctx context.Context, dir string) error {
 			return fmt.Errorf("migration: %s: scratch: %w", k.report.Path, err)
 		}
 	}
+	k.base.ID = k.baseID()
 	lengths, err := k.survey(ctx)
 	if err != nil {
 		return err
@@ -322,11 +323,13 @@ func (k *knowledgeJob) makeBase(ctx context.Context, lengths map[int]int64) erro
 	return nil
 }
 
+// baseID is the name of the file.
+func (k *knowledgeJob) baseID() string { return (&notes{}).clean(filepath.Base(k.report.Path)) }
+
 // describe makes the base's row of the configuration and of what the file itself says. The length
 // of the vectors that are there outweighs a configuration that says otherwise.
 func (k *knowledgeJob) describe(ctx context.Context, lengths map[int]int64) (models.KnowledgeBase, error) {
-	n := notes{}
-	id := n.clean(filepath.Base(k.report.Path))
+	id := k.baseID()
 	base := models.KnowledgeBase{ID: id, Name: id, Metric: models.MetricCosine, Settings: models.JSON("{}"), CreatedAt: k.smallest}
 	config := BaseConfig{}
 	if k.found.Base != nil {

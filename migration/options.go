@@ -65,7 +65,8 @@ type ImportOptions struct {
 	// Restart rolls an import back that was cut off, and then begins anew.
 	Restart bool
 	// Replay is a reject file whose rows are imported again, instead of Paths, after the cause of the
-	// rejection was mended.
+	// rejection was mended. A vector that is placed so leaves its chunk in the state it has: one that is
+	// pending is found by similarity once it was embedded, or set to processed.
 	Replay string
 
 	// Progress is called after each batch, from the goroutine that called Import.

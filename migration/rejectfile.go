@@ -187,8 +187,17 @@ func openRejectLog(path string, length int64, resumed bool) (*rejectLog, error) 
 		return nil, fmt.Errorf("migration: the reject file: %w", err)
 	}
 	l := &rejectLog{f: f}
-	if info, err := f.Stat(); !resumed && err == nil && info.Size() > 0 {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("migration: the reject file %s: %w", path, err), f.Close())
+	case !resumed && info.Size() > 0:
 		return nil, errors.Join(fmt.Errorf("migration: the reject file %s: %w: remove it or name another", path, fs.ErrExist), f.Close())
+	case info.Size() < length:
+		if info.Size() == 0 { // it was made just now
+			_ = os.Remove(path)
+		}
+		return nil, errors.Join(fmt.Errorf("migration: the reject file %s: %w: rows that were rejected before the import was cut off are gone from it; put it back, or restart the import", path, ErrRejectFile), f.Close())
 	}
 	if err := f.Truncate(length); err != nil {
 		return nil, errors.Join(fmt.Errorf("migration: the reject file %s: %w", path, err), f.Close())
@@ -223,10 +232,14 @@ func (l *rejectLog) write(at int64, run string, rejects []Reject) (int64, error)
 	if _, err := l.f.WriteAt(b.Bytes(), at); err != nil {
 		return at, fmt.Errorf("migration: the reject file: %w", err)
 	}
+	end := at + int64(b.Len())
+	if err := l.f.Truncate(end); err != nil { // a batch that is repeated may reject less
+		return at, fmt.Errorf("migration: the reject file: %w", err)
+	}
 	if err := l.f.Sync(); err != nil {
 		return at, fmt.Errorf("migration: the reject file: %w", err)
 	}
-	return at + int64(b.Len()), nil
+	return end, nil
 }
 
 // recent calls f for the rows in the file, as far as a report lists them.

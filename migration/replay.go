@@ -96,8 +96,8 @@ func newReplayed(ctx context.Context, line rejectLine, file string) (*replayed, 
 // one table of encoded rows for others.
 func (r *replayed) schema() []string {
 	if r.found.Kind == KindSQLite {
-		r.columns[tableConversations], r.columns[tableMessages] = []string{"conv_id"}, []string{"msg_id"}
-		return []string{"PRAGMA journal_mode = OFF", "CREATE TABLE conversations (conv_id)", "CREATE TABLE messages (msg_id)"}
+		r.columns[tableConversations], r.columns[tableMessages] = []string{"conv_id"}, []string{"msg_id", "conversation_id"}
+		return []string{"PRAGMA journal_mode = OFF", "CREATE TABLE conversations (conv_id)", "CREATE TABLE messages (msg_id, conversation_id)"}
 	}
 	return []string{"PRAGMA journal_mode = OFF", "CREATE TABLE line (tbl TEXT, rid INTEGER, vals TEXT, PRIMARY KEY (tbl, rid)) WITHOUT ROWID"}
 }
@@ -228,6 +228,9 @@ func (i *importer) openReplay(ctx context.Context) error {
 	rows, err := readReplay(ctx, file, i.work)
 	if err != nil {
 		return err
+	}
+	for _, r := range rows {
+		i.closers = append(i.closers, r.close)
 	}
 	print, err := fingerprint(ctx, Found{Path: file})
 	if err != nil {

@@ -50,6 +50,7 @@ type sqliteSource struct {
 	db   *sql.DB
 	// columns are the columns of each table, by its name.
 	columns map[string][]string
+	keyed   columnSet // the tables WITHOUT ROWID, in lower case
 	chat    *chatIndex
 }
 
@@ -141,6 +142,11 @@ func (s *sqliteSource) readSchema(ctx context.Context) error {
 		}
 		s.columns[name] = columns
 	}
+	keyed, err := queryStrings(ctx, s.db, "SELECT name FROM pragma_table_list WHERE schema = 'main' AND wr = 1")
+	if err != nil {
+		return s.fault(ctx, err)
+	}
+	s.keyed = newColumnSet(keyed)
 	if _, ours := s.columns["talkbase_schema_version"]; ours {
 		return fmt.Errorf("migration: %s: %w: it is a talkbase database already; open it instead of importing it", s.path, ErrNotLegacy)
 	}
@@ -213,7 +219,7 @@ func (s *sqliteSource) Tables(ctx context.Context) ([]SourceTable, error) {
 	out := make([]SourceTable, 0, len(s.columns))
 	for name, columns := range s.columns {
 		t := SourceTable{Name: name, Columns: slices.Clone(columns)}
-		if err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM "+quoteName(name)).Scan(&t.Rows); err != nil {
+		if err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM "+quoteName(name)+" NOT INDEXED").Scan(&t.Rows); err != nil {
 			return nil, s.fault(ctx, err)
 		}
 		out = append(out, t)
@@ -236,7 +242,11 @@ func (s *sqliteSource) Rows(ctx context.Context, table string, after int64) iter
 		for _, c := range columns {
 			query += ", +" + quoteName(c)
 		}
-		query += fmt.Sprintf(" FROM %s WHERE rowid > ? ORDER BY rowid LIMIT %d", quoteName(table), pageRows)
+		from := quoteName(table)
+		if _, ok := s.keyed[strings.ToLower(table)]; ok { // a table without rowids of its own is numbered in the order of its key
+			from = "(SELECT row_number() OVER () AS rowid, * FROM " + from + ")"
+		}
+		query += fmt.Sprintf(" FROM %s WHERE rowid > ? ORDER BY rowid LIMIT %d", from, pageRows)
 		if len(columns) == 0 {
 			return
 		}

@@ -63,15 +63,20 @@ func (r *Knowledge) fill(b *models.KnowledgeBase) {
 	if b.Metric == "" {
 		b.Metric = r.s.defaults.Metric
 	}
-	if b.CreatedAt == 0 {
-		b.CreatedAt = r.s.nowMS()
-	}
 }
 
 // CreateBase stores b and returns it as stored. An empty ID becomes a new UUIDv7, an empty Name the
 // ID; Dimensions of 0 and an empty Metric become the configuration's, a CreatedAt of 0 the present. A
 // known ID is ErrConflict.
 func (r *Knowledge) CreateBase(ctx context.Context, b models.KnowledgeBase) (models.KnowledgeBase, error) {
+	if b.CreatedAt == 0 {
+		b.CreatedAt = r.s.nowMS()
+	}
+	return r.createBase(ctx, b)
+}
+
+// createBase is CreateBase for a base whose time is known, or known to be unknown.
+func (r *Knowledge) createBase(ctx context.Context, b models.KnowledgeBase) (models.KnowledgeBase, error) {
 	const op = "create knowledge base"
 	if err := r.s.eng().Vectors(); err != nil {
 		return models.KnowledgeBase{}, wrap(op, err)
@@ -238,7 +243,7 @@ func (r *Knowledge) shape(ctx context.Context, db *gorm.DB, id string, create bo
 	}
 	b, err := r.getBase(ctx, db, id)
 	if errors.Is(err, ErrNotFound) && create && id == models.DefaultBase {
-		b = models.KnowledgeBase{ID: id}
+		b = models.KnowledgeBase{ID: id, CreatedAt: r.s.nowMS()}
 		r.fill(&b)
 		if err := r.checkBase(&b); err != nil {
 			return b, err

@@ -229,7 +229,7 @@ func (b *Bulk) InsertAttachments(ctx context.Context, rows []models.MessageAttac
 func (b *Bulk) InsertBases(ctx context.Context, rows []models.KnowledgeBase) error {
 	k := NewKnowledge(b.s)
 	for _, base := range rows {
-		if _, err := k.CreateBase(ctx, base); err != nil {
+		if _, err := k.createBase(ctx, base); err != nil {
 			return err
 		}
 	}

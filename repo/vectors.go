@@ -29,7 +29,7 @@ func (r *Knowledge) UpsertVectors(ctx context.Context, vectors []models.Knowledg
 }
 
 // upsert is UpsertVectors; note says whether those that are replaced are noted as edited.
-func (r *Knowledge) upsert(ctx context.Context, op string, vectors []models.KnowledgeVector, note bool) (int64, error) {
+func (r *Knowledge) upsert(ctx context.Context, op string, vectors []models.KnowledgeVector, own bool) (int64, error) {
 	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
 	}
@@ -43,7 +43,7 @@ func (r *Knowledge) upsert(ctx context.Context, op string, vectors []models.Know
 	}
 	defer room.Release()
 	batch := int(max(1, min(vectorBatch, (room.bytes-keep)/one)))
-	rows, err := r.uniqueVectors(vectors)
+	rows, err := r.uniqueVectors(vectors, own)
 	if err != nil {
 		return 0, wrap(op, err)
 	}
@@ -51,7 +51,7 @@ func (r *Knowledge) upsert(ctx context.Context, op string, vectors []models.Know
 		if err := r.completeVectors(ctx, db, rows); err != nil {
 			return err
 		}
-		if note {
+		if own {
 			if err := r.noteVectors(ctx, db, rows); err != nil {
 				return err
 			}
@@ -84,8 +84,9 @@ func (r *Knowledge) noteVectors(ctx context.Context, db *gorm.DB, rows []models.
 	return nil
 }
 
-// uniqueVectors copies the vectors' rows, keeping the last of those that share an id.
-func (r *Knowledge) uniqueVectors(vectors []models.KnowledgeVector) ([]models.KnowledgeVector, error) {
+// uniqueVectors copies the vectors' rows, keeping the last of those that share an id. Those without a time get
+// the present if dated is set.
+func (r *Knowledge) uniqueVectors(vectors []models.KnowledgeVector, dated bool) ([]models.KnowledgeVector, error) {
 	rows := make([]models.KnowledgeVector, 0, len(vectors))
 	at := make(map[string]int, len(vectors))
 	now := r.s.nowMS()
@@ -94,7 +95,7 @@ func (r *Knowledge) uniqueVectors(vectors []models.KnowledgeVector) ([]models.Kn
 		if v.ID == "" {
 			v.ID = v.ChunkID
 		}
-		if v.CreatedAt == 0 {
+		if dated && v.CreatedAt == 0 {
 			v.CreatedAt = now
 		}
 		for _, k := range []field{{"vector id", v.ID}, {"chunk_id", v.ChunkID}, {"file_id", v.FileID}} {
