@@ -227,6 +227,10 @@ func (s *stream[T]) store(ctx context.Context, rows []transformed[T]) error {
 	var next sourceProgress
 	batch := func(ctx context.Context, attempt func(ctx context.Context) ([]settled[T], error)) error {
 		return s.job.target.Batch(ctx, func(ctx context.Context) (err error) {
+			// First, so that a process which lost its turn neither judges rows nor writes to the reject file.
+			if err := s.job.target.OwnRun(ctx, s.job.row.ID, s.job.row.Owner); err != nil {
+				return err
+			}
 			if out, err = attempt(ctx); err != nil {
 				return err
 			}

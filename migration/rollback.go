@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -75,13 +73,10 @@ func (r *rollback) run(ctx context.Context, run string) error {
 			return err
 		}
 	}
-	owner, err := uuid.NewV7()
+	r.row, err = takeUp(ctx, r.target, r.row, func(row *models.ImportRun) {
+		row.State, row.Phase = models.ImportRollingBack, string(PhaseRollback)
+	}, func(context.Context) error { return nil })
 	if err != nil {
-		return fmt.Errorf("migration: %w", err)
-	}
-	row := r.row
-	row.Owner, row.State, row.Phase = owner.String(), models.ImportRollingBack, string(PhaseRollback)
-	if err := r.save(ctx, row); err != nil {
 		return err
 	}
 	if err := r.indexes(ctx); err != nil {
@@ -90,7 +85,7 @@ func (r *rollback) run(ctx context.Context, run string) error {
 	if err := r.undo(ctx); err != nil {
 		return err
 	}
-	row = r.row
+	row := r.row
 	row.State, row.FinishedAt = models.ImportRolledBack, time.Now().UnixMilli()
 	return r.save(ctx, row)
 }

@@ -95,11 +95,15 @@ func (b *Bulk) ImportSources(ctx context.Context, run string) ([]models.ImportSo
 	return out, wrap(op, err)
 }
 
-// AppendBatch adds to an import's journal.
+// AppendBatch adds to an import's journal. A number that the journal has already is ErrTaken: another
+// process has written it.
 func (b *Bulk) AppendBatch(ctx context.Context, batch models.ImportBatch) error {
 	return b.s.write(ctx, "append to import journal", func(ctx context.Context, db *gorm.DB) error {
 		_, err := engine.Exec(ctx, db, "INSERT INTO talkbase_import_batches (run_id, seq, table_name, merged, keys, hashes, replaced) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			batch.RunID, batch.Seq, batch.Table, flag(batch.Merged), blob(batch.Keys), blob(batch.Hashes), blob(batch.Replaced))
+		if errors.Is(err, ErrConflict) {
+			err = fmt.Errorf("%w: batch %d of its journal is there already", ErrTaken, batch.Seq) // no fault of the rows
+		}
 		return err
 	})
 }
