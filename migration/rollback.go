@@ -131,22 +131,28 @@ func (r *rollback) check(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = keys.close() }()
+	later := &replacements{target: r.target, run: r.row.ID}
+	defer func() { _ = later.close() }()
 	err = eachBatch(ctx, r.target, r.row.ID, false, func(b models.ImportBatch, entries []entry) error {
 		if b.Merged {
 			return nil
 		}
 		ids := keysOfEntries(entries)
-		if err := keys.add(ctx, b.Table, ids); err != nil {
+		if err := keys.add(ctx, b.Table, ids, 0); err != nil {
 			return err
 		}
 		rows, err := rowsOf[b.Table].read(ctx, r.target, ids)
 		if err != nil {
 			return err
 		}
+		var differ []string
 		for _, e := range entries {
 			if row, ok := rows[e.key]; ok && !row.is(e) && !row.moved(e) {
-				r.edited(Finding{Kind: FindingDiffers, Table: b.Table, ID: e.key, Detail: "it is not what was imported"})
+				differ = append(differ, e.key)
 			}
+		}
+		if err := r.differ(ctx, later, b, differ); err != nil {
+			return err
 		}
 		before, err := replacedKeys(b)
 		if err != nil {
@@ -181,6 +187,27 @@ func (r *rollback) check(ctx context.Context) error {
 		}
 		first := r.report.Edited[0]
 		return fmt.Errorf("migration: %w: %d rows, such as %s %s; force the rollback to lose these edits", ErrEdited, n, first.Table, first.ID)
+	}
+	return nil
+}
+
+// differ reports rows that are not what a batch made of them, apart from those that another batch of the
+// run replaced, which is rolled back before this one.
+func (r *rollback) differ(ctx context.Context, later *replacements, b models.ImportBatch, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	replaced, err := later.of(ctx, b.Table, keys)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		switch n, ok := replaced[key]; {
+		case ok && n == byLaterRun:
+			r.edited(Finding{Kind: FindingReplaced, Table: b.Table, ID: key, Detail: "a later import replaced it"})
+		case !ok || n <= b.Seq:
+			r.edited(Finding{Kind: FindingDiffers, Table: b.Table, ID: key, Detail: "it is not what was imported"})
+		}
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ const (
 	FindingExtra FindingKind = "extra"
 	// FindingEdited: talkbase edited or deleted the row since it was imported.
 	FindingEdited FindingKind = "edited"
+	// FindingReplaced: another file of the import, or a later import, replaced the row since.
+	FindingReplaced FindingKind = "replaced"
 	// FindingParentLost: a message answers one that the source has and the target has not.
 	FindingParentLost FindingKind = "parent_lost"
 	// FindingReference: a row names a parent that does not exist.
@@ -36,14 +38,17 @@ const (
 	FindingText FindingKind = "text_not_indexed"
 	// FindingUnfindable: a search for a row's own words does not find it.
 	FindingUnfindable FindingKind = "not_findable"
-	// FindingDigest: the rows' digest is another, though no row could be named.
+	// FindingDigest: rows are not listed that were read, or the rows' digest is another though no row could
+	// be named.
 	FindingDigest FindingKind = "digest_differs"
 	// FindingBackup: the backup is damaged, or does not give what was imported any more.
 	FindingBackup FindingKind = "backup_differs"
 )
 
 // harmless reports whether a finding is no damage.
-func (k FindingKind) harmless() bool { return k == FindingExtra || k == FindingEdited }
+func (k FindingKind) harmless() bool {
+	return k == FindingExtra || k == FindingEdited || k == FindingReplaced
+}
 
 // Finding is one thing that a verification found.
 type Finding struct {
@@ -71,7 +76,8 @@ type TableVerification struct {
 // Verification says whether the target holds what a run imported.
 type Verification struct {
 	Run string `json:"run"`
-	// OK is true when nothing is damaged. Rows that talkbase edited since, and rows added since, are not.
+	// OK is true when nothing is damaged. Rows that talkbase edited or another import replaced since, and
+	// rows added since, are not.
 	OK     bool                 `json:"ok"`
 	Tables []*TableVerification `json:"tables"`
 	// Findings lists up to 20 of each kind in each table.
@@ -117,8 +123,10 @@ type verifier struct {
 	run     string
 	out     *Verification
 	sources []sourceProgress
-	// want is what was read, by table; stored is what is there of it.
+	// want is what was read, by table; stored is what is there of it, and missing how much is not.
 	want, stored map[string]Digest
+	missing      map[string]int64
+	later        *replacements
 	// seen counts the rows of each table in the batches that were handed out to be compared.
 	seen map[string]int64
 	// there counts the rows that the run wrote and that are there. In the tables of replaced a row may
@@ -137,11 +145,12 @@ const samples = 25
 const verifyWidth = 3
 
 // verifyRun reads back every row that a run wrote or found there, and checks what holds them together.
-func verifyRun(ctx context.Context, target Target, run string, tell func(Progress)) (*Verification, error) {
+func verifyRun(ctx context.Context, target Target, run string, tell func(Progress)) (out *Verification, err error) {
 	v := &verifier{
 		target: target, run: run, out: &Verification{Run: run, OK: true, Tables: []*TableVerification{}},
-		want: map[string]Digest{}, stored: map[string]Digest{}, seen: map[string]int64{}, there: map[string]int64{}, replaced: map[string]bool{},
+		want: map[string]Digest{}, stored: map[string]Digest{}, missing: map[string]int64{}, later: &replacements{target: target, run: run}, seen: map[string]int64{}, there: map[string]int64{}, replaced: map[string]bool{},
 	}
+	defer func() { err = errors.Join(err, v.later.close()) }()
 	sources, err := target.ImportSources(ctx, run)
 	if err != nil {
 		return nil, err
@@ -169,13 +178,14 @@ func verifyRun(ctx context.Context, target Target, run string, tell func(Progres
 	}
 	for _, table := range tableOrder {
 		have, want := v.stored[table], v.want[table]
-		if have.Rows == 0 && want.Rows == 0 {
+		listed := have.Rows + v.missing[table]
+		if listed == 0 && want.Rows == 0 {
 			continue
 		}
 		t := v.out.table(table)
 		t.Rows, t.Source, t.Target = want.Rows, want.String(), have.String()
-		if have != want && len(t.Found) == 0 {
-			v.out.find(Finding{Kind: FindingDigest, Table: table, Detail: fmt.Sprintf("%d rows were read, %d are listed", want.Rows, have.Rows)})
+		if listed != want.Rows || have != want && len(t.Found) == 0 {
+			v.out.find(Finding{Kind: FindingDigest, Table: table, Detail: fmt.Sprintf("%d rows were read, %d are listed", want.Rows, listed)})
 		}
 	}
 	return v.out, target.Read(ctx, v.whole)
@@ -187,8 +197,10 @@ type compared struct {
 	entries []entry
 	// first is the place of its first row among the table's, of which total are expected.
 	first, total int64
+	later        *replacements
 
 	stored   Digest
+	missing  int64
 	there    int64
 	findings []Finding
 	dangling []Finding
@@ -214,7 +226,7 @@ func (v *verifier) compare(ctx context.Context, next func(*compared)) error {
 		return nil
 	}
 	err := eachBatch(ctx, v.target, v.run, false, func(b models.ImportBatch, entries []entry) error {
-		c := &compared{batch: b, entries: entries, first: v.seen[b.Table], total: v.want[b.Table].Rows, done: make(chan struct{})}
+		c := &compared{batch: b, entries: entries, first: v.seen[b.Table], total: v.want[b.Table].Rows, later: v.later, done: make(chan struct{})}
 		v.seen[b.Table] += int64(len(entries))
 		go func() {
 			defer close(c.done)
@@ -240,6 +252,7 @@ func (v *verifier) take(c *compared) {
 	sum := v.stored[c.batch.Table]
 	sum.merge(c.stored)
 	v.stored[c.batch.Table] = sum
+	v.missing[c.batch.Table] += c.missing
 	v.there[c.batch.Table] += c.there
 	if len(c.batch.Replaced) > 0 {
 		v.replaced[c.batch.Table] = true
@@ -264,6 +277,7 @@ func (c *compared) run(ctx context.Context, target Target) error {
 		switch {
 		case !ok:
 			odd = append(odd, Finding{Kind: FindingMissing, Table: table, ID: e.key})
+			c.missing++
 			continue
 		case !row.is(e) && row.moved(e):
 			c.findings = append(c.findings, Finding{Kind: FindingEdited, Table: table, ID: e.key, Detail: "a message was added or its time was set"})
@@ -286,7 +300,7 @@ func (c *compared) run(ctx context.Context, target Target) error {
 	return c.search(ctx, target, rows)
 }
 
-// judge tells edits from damage.
+// judge tells edits, and rows that were replaced, from damage.
 func (c *compared) judge(ctx context.Context, target Target, odd []Finding) error {
 	if len(odd) == 0 {
 		return nil
@@ -299,13 +313,22 @@ func (c *compared) judge(ctx context.Context, target Target, odd []Finding) erro
 	if err != nil {
 		return err
 	}
+	later, err := c.later.of(ctx, c.batch.Table, slices.DeleteFunc(keys, func(k string) bool { _, edited := edits[k]; return edited }))
+	if err != nil {
+		return err
+	}
 	for _, f := range odd {
 		_, edited := edits[f.ID]
+		replacedBy, replaced := later[f.ID]
 		switch {
 		case edited && f.Kind == FindingMissing:
 			f.Kind, f.Detail = FindingEdited, "deleted since"
 		case edited:
 			f.Kind, f.Detail = FindingEdited, "edited since"
+		case replaced && replacedBy == byLaterRun && f.Kind == FindingDiffers:
+			f.Kind, f.Detail = FindingReplaced, "a later import replaced it"
+		case replaced && replacedBy != byLaterRun && replacedBy > c.batch.Seq:
+			f.Kind, f.Detail = FindingReplaced, "another file of the import replaced it"
 		case f.Kind == FindingMissing:
 			f.Detail = "it was imported, and talkbase did not delete it"
 		default:
@@ -430,7 +453,7 @@ func (v *verifier) extra(ctx context.Context) error {
 		if b.Merged {
 			return nil
 		}
-		return keys.add(ctx, b.Table, keysOfEntries(entries))
+		return keys.add(ctx, b.Table, keysOfEntries(entries), 0)
 	})
 	if err != nil {
 		return err

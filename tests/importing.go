@@ -29,6 +29,8 @@ func importCases() []testCase {
 		{name: "a replaced row that was deleted since stays deleted", run: rollbackOfDeleted},
 		{name: "edits are told from damage", run: importEdited},
 		{name: "the target or the source is preferred", run: importPrefers},
+		{name: "a file is preferred to another of the same import", run: importPrefersAmong},
+		{name: "a part of the journal that is lost is missed beside an edit", run: journalLost},
 		{name: "an import that lost its turn stops", run: importTaken},
 		{name: "an import under way is resumed by another", run: importTakenUp},
 		{name: "an import is rolled back while it is resumed", run: resumeRolledBack},
