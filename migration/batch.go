@@ -420,6 +420,10 @@ func (s *stream[T]) record(ctx context.Context, rows []settled[T]) (sourceProgre
 	if err := s.job.journal(ctx, s.target, wrote, found, replaced); err != nil {
 		return next, err
 	}
+	// What was done to a row before it was written says nothing of the one that is there from now on.
+	if err := s.job.target.ForgetEdits(ctx, s.target, keysOfEntries(wrote)); err != nil {
+		return next, err
+	}
 	for _, e := range slices.Concat(wrote, found) {
 		next.store(s.target, e.full)
 	}

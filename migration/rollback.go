@@ -40,6 +40,8 @@ type rollback struct {
 	opts   RollbackOptions
 	report *RollbackReport
 	counts map[Finding]int64
+	// others says that there is another run, which may list rows that this one takes out or puts back.
+	others bool
 }
 
 // Rollback takes out every row that a run wrote and puts back those it replaced, so that the
@@ -73,6 +75,11 @@ func (r *rollback) run(ctx context.Context, run string) error {
 			return err
 		}
 	}
+	runs, err := r.target.ImportRuns(ctx)
+	if err != nil {
+		return err
+	}
+	r.others = slices.ContainsFunc(runs, func(o models.ImportRun) bool { return o.ID != run && o.State != models.ImportRolledBack })
 	r.row, err = takeUp(ctx, r.target, r.row, func(row *models.ImportRun) {
 		row.State, row.Phase = models.ImportRollingBack, string(PhaseRollback)
 	}, func(context.Context) error { return nil })
@@ -277,12 +284,26 @@ func (r *rollback) batch(ctx context.Context, b models.ImportBatch, entries []en
 		if err != nil {
 			return 0, 0, err
 		}
+		if err := r.note(ctx, b.Table, before, false); err != nil {
+			return 0, 0, err
+		}
 		if err := rowsOf[b.Table].restore(ctx, r.target, b.Replaced, there); err != nil {
 			return 0, 0, err
 		}
 		keys = slices.DeleteFunc(keys, func(k string) bool { return slices.Contains(before, k) })
 		restored = int64(len(there))
 	}
+	if err := r.note(ctx, b.Table, keys, true); err != nil {
+		return 0, 0, err
+	}
 	deleted, err = r.target.DeleteImported(ctx, b.Table, keys)
 	return deleted, restored, err
+}
+
+// note has the verification of other runs told of what becomes of rows.
+func (r *rollback) note(ctx context.Context, table string, keys []string, gone bool) error {
+	if r.others {
+		return r.target.NoteEdits(ctx, table, keys, gone)
+	}
+	return r.target.ForgetEdits(ctx, table, keys)
 }

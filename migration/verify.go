@@ -41,13 +41,20 @@ const (
 	// FindingDigest: rows are not listed that were read, or the rows' digest is another though no row could
 	// be named.
 	FindingDigest FindingKind = "digest_differs"
-	// FindingBackup: the backup is damaged, or does not give what was imported any more.
+	// FindingBackup: the backup is damaged, or does not give what was imported, and rows are damaged as well.
 	FindingBackup FindingKind = "backup_differs"
+	// FindingReread: the backup is whole and gives other rows by now, though all that was imported is there.
+	FindingReread FindingKind = "backup_reads_differently"
 )
 
 // harmless reports whether a finding is no damage.
 func (k FindingKind) harmless() bool {
-	return k == FindingExtra || k == FindingEdited || k == FindingReplaced
+	switch k {
+	case FindingExtra, FindingEdited, FindingReplaced, FindingReread:
+		return true
+	default:
+		return false
+	}
 }
 
 // Finding is one thing that a verification found.
@@ -479,7 +486,7 @@ type VerifyOptions struct {
 
 // Verify compares what is stored with what a run imported: with its journal, and, where the run's
 // backup is there, with the sources in it, read and transformed anew. It tells rows that talkbase
-// edited or deleted since from rows that are damaged. It writes nothing. The error is a *MigrationError;
+// edited or deleted, or another import replaced or its rollback took out, since from rows that are damaged. It writes nothing. The error is a *MigrationError;
 // damage is none, but Verification.OK is false. A run that is not finished is ErrUnfinished, one that
 // was rolled back ErrRolledBack, an unknown one repo.ErrNotFound.
 func Verify(ctx context.Context, target Target, run string, opts VerifyOptions) (*Verification, error) {
@@ -567,6 +574,11 @@ func (v *Verification) again(ctx context.Context, target Target, row models.Impo
 		}
 	}
 	v.Backup = true
+	// Ids that are made of what else is there come out otherwise once that is another.
+	kind := FindingReread
+	if !v.OK {
+		kind = FindingBackup
+	}
 	for n, s := range i.sources {
 		var p sourceProgress
 		if err := json.Unmarshal(sources[n].Progress, &p); err != nil {
@@ -574,7 +586,7 @@ func (v *Verification) again(ctx context.Context, target Target, row models.Impo
 		}
 		for _, table := range tableOrder {
 			if have, want := s.state.Transformed[table], p.Transformed[table]; have != want {
-				v.find(Finding{Kind: FindingBackup, Table: table, Detail: fmt.Sprintf(
+				v.find(Finding{Kind: kind, Table: table, Detail: fmt.Sprintf(
 					"%s in the backup gives %d rows with the digest %s, the import had %d with %s: another version of talkbase, or another base that holds the same files, may be why",
 					filepath.Base(s.found.Path), have.Rows, have, want.Rows, want)})
 			}
