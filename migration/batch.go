@@ -227,6 +227,10 @@ func (s *stream[T]) store(ctx context.Context, rows []transformed[T]) error {
 	var next sourceProgress
 	batch := func(ctx context.Context, attempt func(ctx context.Context) ([]settled[T], error)) error {
 		return s.job.target.Batch(ctx, func(ctx context.Context) (err error) {
+			// First, so that a process which lost its turn neither judges rows nor writes to the reject file.
+			if err := s.job.target.OwnRun(ctx, s.job.row.ID, s.job.row.Owner); err != nil {
+				return err
+			}
 			if out, err = attempt(ctx); err != nil {
 				return err
 			}
@@ -414,6 +418,10 @@ func (s *stream[T]) record(ctx context.Context, rows []settled[T]) (sourceProgre
 		return next, err
 	}
 	if err := s.job.journal(ctx, s.target, wrote, found, replaced); err != nil {
+		return next, err
+	}
+	// What was done to a row before it was written says nothing of the one that is there from now on.
+	if err := s.job.target.ForgetEdits(ctx, s.target, keysOfEntries(wrote)); err != nil {
 		return next, err
 	}
 	for _, e := range slices.Concat(wrote, found) {

@@ -172,7 +172,7 @@ func over[T any](ctx context.Context, rows []T, id func(*T) string, written, rea
 }
 
 func (d *dryTarget) ReplaceConversations(ctx context.Context, rows []models.Conversation) error {
-	return over(ctx, rows, func(c *models.Conversation) string { return c.ConvID }, d.Bulk.ConversationsByID, d.real.ConversationsByID, d.InsertConversations, d.ReplaceConversations)
+	return over(ctx, rows, func(c *models.Conversation) string { return c.ConvID }, d.Bulk.ConversationsByID, d.real.ConversationsByID, d.InsertConversations, d.Bulk.ReplaceConversations)
 }
 
 func (d *dryTarget) ReplaceMessages(ctx context.Context, rows []models.Message) error {
@@ -184,7 +184,7 @@ func (d *dryTarget) ReplaceAttachments(ctx context.Context, rows []models.Messag
 }
 
 func (d *dryTarget) ReplaceBases(ctx context.Context, rows []models.KnowledgeBase) error {
-	return over(ctx, rows, func(k *models.KnowledgeBase) string { return k.ID }, d.Bulk.BasesByID, d.real.BasesByID, d.InsertBases, d.ReplaceBases)
+	return over(ctx, rows, func(k *models.KnowledgeBase) string { return k.ID }, d.Bulk.BasesByID, d.real.BasesByID, d.InsertBases, d.Bulk.ReplaceBases)
 }
 
 func (d *dryTarget) ReplaceFiles(ctx context.Context, rows []models.KnowledgeFile) error {

@@ -310,24 +310,69 @@ func (i *importer) resume(ctx context.Context) error {
 			err = fmt.Errorf("migration: %s: %w: close the application that writes to it and restart the import", read.Path, ErrSourceChanged)
 		}
 		errs = append(errs, err)
-		o := i.add(f, print)
-		if err := json.Unmarshal(s.Progress, &o.state); err != nil {
+		i.add(f, print)
+	}
+	i.recorded = true
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	// Only now is the run taken from a process that may be at it still, and its checkpoint read.
+	i.row, err = takeUp(ctx, i.real, i.row, func(*models.ImportRun) {}, func(ctx context.Context) (err error) {
+		if sources, err = i.real.ImportSources(ctx, i.row.ID); err != nil {
+			return err
+		}
+		last, err := i.real.ImportBatches(ctx, i.row.ID, 1<<62, true, 1)
+		if err == nil && len(last) > 0 {
+			i.seq = last[0].Seq + 1
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for n, s := range sources {
+		if err := json.Unmarshal(s.Progress, &i.sources[n].state); err != nil {
 			return fmt.Errorf("migration: the progress of %s: %w", s.Path, err)
 		}
-		o.state = o.state.clone()
+		i.sources[n].state = i.sources[n].state.clone()
 	}
 	if err := json.Unmarshal(i.row.Progress, &i.later); err != nil {
 		return fmt.Errorf("migration: the progress of run %s: %w", i.row.ID, err)
 	}
-	last, err := i.real.ImportBatches(ctx, i.row.ID, 1<<62, true, 1)
+	return nil
+}
+
+// takeUp makes this process the one that works on a run, unless it is not as it was seen any more: another
+// process took it up, ended it or rolls it back. In the same transaction then reads what that one may have
+// changed, and change changes the run's row, which is returned as it is stored.
+func takeUp(ctx context.Context, t Target, seen models.ImportRun, change func(*models.ImportRun), then func(ctx context.Context) error) (models.ImportRun, error) {
+	owner, err := uuid.NewV7()
 	if err != nil {
-		return err
+		return seen, fmt.Errorf("migration: %w", err)
 	}
-	if len(last) > 0 {
-		i.seq = last[0].Seq + 1
+	row := seen
+	err = t.Batch(ctx, func(ctx context.Context) error {
+		if err := t.OwnRun(ctx, seen.ID, seen.Owner); err != nil {
+			return err
+		}
+		var err error
+		if row, err = t.ImportRun(ctx, seen.ID); err != nil {
+			return err
+		}
+		if row.State != seen.State {
+			return fmt.Errorf("migration: run %s: %w: it was %s and is %s by now", seen.ID, repo.ErrTaken, seen.State, row.State)
+		}
+		row.Owner = owner.String()
+		change(&row)
+		if err := t.SaveRun(ctx, row); err != nil {
+			return err
+		}
+		return then(ctx)
+	})
+	if err != nil {
+		return seen, err
 	}
-	i.recorded = true
-	return errors.Join(errs...)
+	return row, nil
 }
 
 // backup copies the sources, and a target that has data where it is a file.
@@ -429,11 +474,13 @@ func (i *importer) initialize(ctx context.Context) error {
 	if i.row.Options, err = i.opts.decisive(); err != nil {
 		return err
 	}
-	owner, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("migration: %w", err)
+	if !i.recorded {
+		owner, err := uuid.NewV7()
+		if err != nil {
+			return fmt.Errorf("migration: %w", err)
+		}
+		i.row.Owner = owner.String()
 	}
-	i.row.Owner = owner.String()
 	err = i.target.Batch(ctx, func(ctx context.Context) error { return i.record(ctx, empty && !i.recorded) })
 	if err != nil {
 		return err
@@ -536,6 +583,11 @@ func (i *importer) record(ctx context.Context, fresh bool) error {
 		}
 		_, defers := i.target.(deferring)
 		i.later = putOff{Deferred: defers, Dropped: dropped}
+	}
+	if i.recorded {
+		if err := i.target.OwnRun(ctx, i.row.ID, i.row.Owner); err != nil {
+			return err
+		}
 	}
 	i.row.Phase = string(i.phase)
 	if err := i.saveRun(ctx); err != nil || i.recorded {

@@ -80,9 +80,6 @@ func (j *job) journal(ctx context.Context, table string, wrote, found []entry, r
 
 // checkpoint stores how far the source has come, in the batch's transaction.
 func (j *job) checkpoint(ctx context.Context, next sourceProgress) error {
-	if err := j.target.OwnRun(ctx, j.row.ID, j.row.Owner); err != nil {
-		return err
-	}
 	progress, err := next.json()
 	if err != nil {
 		return err

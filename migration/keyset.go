@@ -11,7 +11,8 @@ import (
 	"github.com/talkbase/talkbase/repo"
 )
 
-// keySet holds the ids of the rows a run wrote, on disk, so that memory does not grow with them.
+// keySet holds the ids of rows, each with the highest number it was added with, on disk, so that memory does
+// not grow with them.
 type keySet struct {
 	remove func() error
 	db     *sql.DB
@@ -24,7 +25,7 @@ func newKeySet(ctx context.Context) (*keySet, error) {
 	}
 	k := &keySet{remove: remove}
 	if k.db, err = openPrivate(filepath.Join(dir, "keys.db")); err == nil {
-		for _, stmt := range []string{"PRAGMA journal_mode = OFF", "CREATE TABLE k (t TEXT, id TEXT, PRIMARY KEY (t, id)) WITHOUT ROWID"} {
+		for _, stmt := range []string{"PRAGMA journal_mode = OFF", "CREATE TABLE k (t TEXT, id TEXT, n INTEGER, PRIMARY KEY (t, id)) WITHOUT ROWID"} {
 			if _, err = k.db.ExecContext(ctx, stmt); err != nil {
 				break
 			}
@@ -44,13 +45,14 @@ func (k *keySet) close() error {
 	return errors.Join(err, k.remove())
 }
 
-func (k *keySet) add(ctx context.Context, table string, ids []string) error {
-	return writeScratch(ctx, k.db, "INSERT OR IGNORE INTO k (t, id) VALUES (?, ?)", len(ids), func(i int) []any { return []any{table, ids[i]} })
+func (k *keySet) add(ctx context.Context, table string, ids []string, n int64) error {
+	const query = "INSERT INTO k (t, id, n) VALUES (?, ?, ?) ON CONFLICT (t, id) DO UPDATE SET n = max(n, excluded.n)"
+	return writeScratch(ctx, k.db, query, len(ids), func(i int) []any { return []any{table, ids[i], n} })
 }
 
-// has returns which of the ids of a table are in the set.
-func (k *keySet) has(ctx context.Context, table string, ids []string) (map[string]bool, error) {
-	out := map[string]bool{}
+// has returns those of the ids of a table that are in the set, with their numbers.
+func (k *keySet) has(ctx context.Context, table string, ids []string) (map[string]int64, error) {
+	out := map[string]int64{}
 	for part := range slices.Chunk(ids, lookupStep) {
 		args := []any{table}
 		marks := make([]byte, 0, 2*len(part))
@@ -58,12 +60,13 @@ func (k *keySet) has(ctx context.Context, table string, ids []string) (map[strin
 			args = append(args, id)
 			marks = append(marks, '?', ',')
 		}
-		err := eachRow(ctx, k.db, "SELECT id FROM k WHERE t = ? AND id IN ("+string(marks[:len(marks)-1])+")", args, func(scan func(...any) error) error {
+		err := eachRow(ctx, k.db, "SELECT id, n FROM k WHERE t = ? AND id IN ("+string(marks[:len(marks)-1])+")", args, func(scan func(...any) error) error {
 			var id string
-			if err := scan(&id); err != nil {
+			var n int64
+			if err := scan(&id, &n); err != nil {
 				return err
 			}
-			out[id] = true
+			out[id] = n
 			return nil
 		})
 		if err != nil {
@@ -81,7 +84,7 @@ func (k *keySet) strangers(ctx context.Context, target Target, table string, ids
 		for _, d := range page {
 			byTable[d.Table] = append(byTable[d.Table], d.Key)
 		}
-		known := map[string]map[string]bool{}
+		known := map[string]map[string]int64{}
 		for t, keys := range byTable {
 			var err error
 			if known[t], err = k.has(ctx, t, keys); err != nil {
@@ -89,7 +92,7 @@ func (k *keySet) strangers(ctx context.Context, target Target, table string, ids
 			}
 		}
 		for _, d := range page {
-			if !known[d.Table][d.Key] {
+			if _, ok := known[d.Table][d.Key]; !ok {
 				if err := f(d); err != nil {
 					return err
 				}

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 )
@@ -42,6 +40,8 @@ type rollback struct {
 	opts   RollbackOptions
 	report *RollbackReport
 	counts map[Finding]int64
+	// others says that there is another run, which may list rows that this one takes out or puts back.
+	others bool
 }
 
 // Rollback takes out every row that a run wrote and puts back those it replaced, so that the
@@ -75,13 +75,15 @@ func (r *rollback) run(ctx context.Context, run string) error {
 			return err
 		}
 	}
-	owner, err := uuid.NewV7()
+	runs, err := r.target.ImportRuns(ctx)
 	if err != nil {
-		return fmt.Errorf("migration: %w", err)
+		return err
 	}
-	row := r.row
-	row.Owner, row.State, row.Phase = owner.String(), models.ImportRollingBack, string(PhaseRollback)
-	if err := r.save(ctx, row); err != nil {
+	r.others = slices.ContainsFunc(runs, func(o models.ImportRun) bool { return o.ID != run && o.State != models.ImportRolledBack })
+	r.row, err = takeUp(ctx, r.target, r.row, func(row *models.ImportRun) {
+		row.State, row.Phase = models.ImportRollingBack, string(PhaseRollback)
+	}, func(context.Context) error { return nil })
+	if err != nil {
 		return err
 	}
 	if err := r.indexes(ctx); err != nil {
@@ -90,7 +92,7 @@ func (r *rollback) run(ctx context.Context, run string) error {
 	if err := r.undo(ctx); err != nil {
 		return err
 	}
-	row = r.row
+	row := r.row
 	row.State, row.FinishedAt = models.ImportRolledBack, time.Now().UnixMilli()
 	return r.save(ctx, row)
 }
@@ -136,22 +138,28 @@ func (r *rollback) check(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = keys.close() }()
+	later := &replacements{target: r.target, run: r.row.ID}
+	defer func() { _ = later.close() }()
 	err = eachBatch(ctx, r.target, r.row.ID, false, func(b models.ImportBatch, entries []entry) error {
 		if b.Merged {
 			return nil
 		}
 		ids := keysOfEntries(entries)
-		if err := keys.add(ctx, b.Table, ids); err != nil {
+		if err := keys.add(ctx, b.Table, ids, 0); err != nil {
 			return err
 		}
 		rows, err := rowsOf[b.Table].read(ctx, r.target, ids)
 		if err != nil {
 			return err
 		}
+		var differ []string
 		for _, e := range entries {
 			if row, ok := rows[e.key]; ok && !row.is(e) && !row.moved(e) {
-				r.edited(Finding{Kind: FindingDiffers, Table: b.Table, ID: e.key, Detail: "it is not what was imported"})
+				differ = append(differ, e.key)
 			}
+		}
+		if err := r.differ(ctx, later, b, differ); err != nil {
+			return err
 		}
 		before, err := replacedKeys(b)
 		if err != nil {
@@ -186,6 +194,27 @@ func (r *rollback) check(ctx context.Context) error {
 		}
 		first := r.report.Edited[0]
 		return fmt.Errorf("migration: %w: %d rows, such as %s %s; force the rollback to lose these edits", ErrEdited, n, first.Table, first.ID)
+	}
+	return nil
+}
+
+// differ reports rows that are not what a batch made of them, apart from those that another batch of the
+// run replaced, which is rolled back before this one.
+func (r *rollback) differ(ctx context.Context, later *replacements, b models.ImportBatch, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	replaced, err := later.of(ctx, b.Table, keys)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		switch n, ok := replaced[key]; {
+		case ok && n == byLaterRun:
+			r.edited(Finding{Kind: FindingReplaced, Table: b.Table, ID: key, Detail: "a later import replaced it"})
+		case !ok || n <= b.Seq:
+			r.edited(Finding{Kind: FindingDiffers, Table: b.Table, ID: key, Detail: "it is not what was imported"})
+		}
 	}
 	return nil
 }
@@ -255,12 +284,26 @@ func (r *rollback) batch(ctx context.Context, b models.ImportBatch, entries []en
 		if err != nil {
 			return 0, 0, err
 		}
+		if err := r.note(ctx, b.Table, before, false); err != nil {
+			return 0, 0, err
+		}
 		if err := rowsOf[b.Table].restore(ctx, r.target, b.Replaced, there); err != nil {
 			return 0, 0, err
 		}
 		keys = slices.DeleteFunc(keys, func(k string) bool { return slices.Contains(before, k) })
 		restored = int64(len(there))
 	}
+	if err := r.note(ctx, b.Table, keys, true); err != nil {
+		return 0, 0, err
+	}
 	deleted, err = r.target.DeleteImported(ctx, b.Table, keys)
 	return deleted, restored, err
+}
+
+// note has the verification of other runs told of what becomes of rows.
+func (r *rollback) note(ctx context.Context, table string, keys []string, gone bool) error {
+	if r.others {
+		return r.target.NoteEdits(ctx, table, keys, gone)
+	}
+	return r.target.ForgetEdits(ctx, table, keys)
 }

@@ -108,7 +108,11 @@ type Journal interface {
 	// was noted.
 	MarkImported(ctx context.Context) error
 	EditedSince(ctx context.Context, table string, keys []string) (map[string]int64, error)
-	// DeleteImported deletes rows of a table by their ids.
+	// NoteEdits notes rows that are about to be changed, or, when gone, to be deleted with all that belongs
+	// to them, wherever imports have come to; ForgetEdits forgets what was noted of rows.
+	NoteEdits(ctx context.Context, table string, keys []string, gone bool) error
+	ForgetEdits(ctx context.Context, table string, keys []string) error
+	// DeleteImported deletes rows of a table by their ids. What was noted of them stays.
 	DeleteImported(ctx context.Context, table string, keys []string) (int64, error)
 	// Dependents yields the rows that would be deleted with those given.
 	Dependents(ctx context.Context, table string, keys []string, f func(repo.Dependent) error) error

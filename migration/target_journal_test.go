@@ -107,6 +107,20 @@ func (j *memoryJournal) EditedSince(_ context.Context, table string, keys []stri
 	return out, nil
 }
 
+func (j *memoryJournal) NoteEdits(_ context.Context, table string, keys []string, _ bool) error {
+	for _, k := range keys {
+		j.edits[table+"/"+k] = 1
+	}
+	return nil
+}
+
+func (j *memoryJournal) ForgetEdits(_ context.Context, table string, keys []string) error {
+	for _, k := range keys {
+		delete(j.edits, table+"/"+k)
+	}
+	return nil
+}
+
 func (m *memoryTarget) DeleteImported(_ context.Context, table string, keys []string) (n int64, err error) {
 	for _, k := range keys {
 		before := len(m.conversations) + len(m.messages) + len(m.attachments) + len(m.bases) + len(m.files) + len(m.chunks) + len(m.vectors)

@@ -28,6 +28,8 @@ const (
 	FindingExtra FindingKind = "extra"
 	// FindingEdited: talkbase edited or deleted the row since it was imported.
 	FindingEdited FindingKind = "edited"
+	// FindingReplaced: another file of the import, or a later import, replaced the row since.
+	FindingReplaced FindingKind = "replaced"
 	// FindingParentLost: a message answers one that the source has and the target has not.
 	FindingParentLost FindingKind = "parent_lost"
 	// FindingReference: a row names a parent that does not exist.
@@ -36,14 +38,24 @@ const (
 	FindingText FindingKind = "text_not_indexed"
 	// FindingUnfindable: a search for a row's own words does not find it.
 	FindingUnfindable FindingKind = "not_findable"
-	// FindingDigest: the rows' digest is another, though no row could be named.
+	// FindingDigest: rows are not listed that were read, or the rows' digest is another though no row could
+	// be named.
 	FindingDigest FindingKind = "digest_differs"
-	// FindingBackup: the backup is damaged, or does not give what was imported any more.
+	// FindingBackup: the backup is damaged, or does not give what was imported, and rows are damaged as well.
 	FindingBackup FindingKind = "backup_differs"
+	// FindingReread: the backup is whole and gives other rows by now, though all that was imported is there.
+	FindingReread FindingKind = "backup_reads_differently"
 )
 
 // harmless reports whether a finding is no damage.
-func (k FindingKind) harmless() bool { return k == FindingExtra || k == FindingEdited }
+func (k FindingKind) harmless() bool {
+	switch k {
+	case FindingExtra, FindingEdited, FindingReplaced, FindingReread:
+		return true
+	default:
+		return false
+	}
+}
 
 // Finding is one thing that a verification found.
 type Finding struct {
@@ -71,7 +83,8 @@ type TableVerification struct {
 // Verification says whether the target holds what a run imported.
 type Verification struct {
 	Run string `json:"run"`
-	// OK is true when nothing is damaged. Rows that talkbase edited since, and rows added since, are not.
+	// OK is true when nothing is damaged. Rows that talkbase edited or another import replaced since, and
+	// rows added since, are not.
 	OK     bool                 `json:"ok"`
 	Tables []*TableVerification `json:"tables"`
 	// Findings lists up to 20 of each kind in each table.
@@ -117,8 +130,10 @@ type verifier struct {
 	run     string
 	out     *Verification
 	sources []sourceProgress
-	// want is what was read, by table; stored is what is there of it.
+	// want is what was read, by table; stored is what is there of it, and missing how much is not.
 	want, stored map[string]Digest
+	missing      map[string]int64
+	later        *replacements
 	// seen counts the rows of each table in the batches that were handed out to be compared.
 	seen map[string]int64
 	// there counts the rows that the run wrote and that are there. In the tables of replaced a row may
@@ -137,11 +152,12 @@ const samples = 25
 const verifyWidth = 3
 
 // verifyRun reads back every row that a run wrote or found there, and checks what holds them together.
-func verifyRun(ctx context.Context, target Target, run string, tell func(Progress)) (*Verification, error) {
+func verifyRun(ctx context.Context, target Target, run string, tell func(Progress)) (out *Verification, err error) {
 	v := &verifier{
 		target: target, run: run, out: &Verification{Run: run, OK: true, Tables: []*TableVerification{}},
-		want: map[string]Digest{}, stored: map[string]Digest{}, seen: map[string]int64{}, there: map[string]int64{}, replaced: map[string]bool{},
+		want: map[string]Digest{}, stored: map[string]Digest{}, missing: map[string]int64{}, later: &replacements{target: target, run: run}, seen: map[string]int64{}, there: map[string]int64{}, replaced: map[string]bool{},
 	}
+	defer func() { err = errors.Join(err, v.later.close()) }()
 	sources, err := target.ImportSources(ctx, run)
 	if err != nil {
 		return nil, err
@@ -169,13 +185,14 @@ func verifyRun(ctx context.Context, target Target, run string, tell func(Progres
 	}
 	for _, table := range tableOrder {
 		have, want := v.stored[table], v.want[table]
-		if have.Rows == 0 && want.Rows == 0 {
+		listed := have.Rows + v.missing[table]
+		if listed == 0 && want.Rows == 0 {
 			continue
 		}
 		t := v.out.table(table)
 		t.Rows, t.Source, t.Target = want.Rows, want.String(), have.String()
-		if have != want && len(t.Found) == 0 {
-			v.out.find(Finding{Kind: FindingDigest, Table: table, Detail: fmt.Sprintf("%d rows were read, %d are listed", want.Rows, have.Rows)})
+		if listed != want.Rows || have != want && len(t.Found) == 0 {
+			v.out.find(Finding{Kind: FindingDigest, Table: table, Detail: fmt.Sprintf("%d rows were read, %d are listed", want.Rows, listed)})
 		}
 	}
 	return v.out, target.Read(ctx, v.whole)
@@ -187,8 +204,10 @@ type compared struct {
 	entries []entry
 	// first is the place of its first row among the table's, of which total are expected.
 	first, total int64
+	later        *replacements
 
 	stored   Digest
+	missing  int64
 	there    int64
 	findings []Finding
 	dangling []Finding
@@ -214,7 +233,7 @@ func (v *verifier) compare(ctx context.Context, next func(*compared)) error {
 		return nil
 	}
 	err := eachBatch(ctx, v.target, v.run, false, func(b models.ImportBatch, entries []entry) error {
-		c := &compared{batch: b, entries: entries, first: v.seen[b.Table], total: v.want[b.Table].Rows, done: make(chan struct{})}
+		c := &compared{batch: b, entries: entries, first: v.seen[b.Table], total: v.want[b.Table].Rows, later: v.later, done: make(chan struct{})}
 		v.seen[b.Table] += int64(len(entries))
 		go func() {
 			defer close(c.done)
@@ -240,6 +259,7 @@ func (v *verifier) take(c *compared) {
 	sum := v.stored[c.batch.Table]
 	sum.merge(c.stored)
 	v.stored[c.batch.Table] = sum
+	v.missing[c.batch.Table] += c.missing
 	v.there[c.batch.Table] += c.there
 	if len(c.batch.Replaced) > 0 {
 		v.replaced[c.batch.Table] = true
@@ -264,6 +284,7 @@ func (c *compared) run(ctx context.Context, target Target) error {
 		switch {
 		case !ok:
 			odd = append(odd, Finding{Kind: FindingMissing, Table: table, ID: e.key})
+			c.missing++
 			continue
 		case !row.is(e) && row.moved(e):
 			c.findings = append(c.findings, Finding{Kind: FindingEdited, Table: table, ID: e.key, Detail: "a message was added or its time was set"})
@@ -286,7 +307,7 @@ func (c *compared) run(ctx context.Context, target Target) error {
 	return c.search(ctx, target, rows)
 }
 
-// judge tells edits from damage.
+// judge tells edits, and rows that were replaced, from damage.
 func (c *compared) judge(ctx context.Context, target Target, odd []Finding) error {
 	if len(odd) == 0 {
 		return nil
@@ -299,13 +320,22 @@ func (c *compared) judge(ctx context.Context, target Target, odd []Finding) erro
 	if err != nil {
 		return err
 	}
+	later, err := c.later.of(ctx, c.batch.Table, slices.DeleteFunc(keys, func(k string) bool { _, edited := edits[k]; return edited }))
+	if err != nil {
+		return err
+	}
 	for _, f := range odd {
 		_, edited := edits[f.ID]
+		replacedBy, replaced := later[f.ID]
 		switch {
 		case edited && f.Kind == FindingMissing:
 			f.Kind, f.Detail = FindingEdited, "deleted since"
 		case edited:
 			f.Kind, f.Detail = FindingEdited, "edited since"
+		case replaced && replacedBy == byLaterRun && f.Kind == FindingDiffers:
+			f.Kind, f.Detail = FindingReplaced, "a later import replaced it"
+		case replaced && replacedBy != byLaterRun && replacedBy > c.batch.Seq:
+			f.Kind, f.Detail = FindingReplaced, "another file of the import replaced it"
 		case f.Kind == FindingMissing:
 			f.Detail = "it was imported, and talkbase did not delete it"
 		default:
@@ -430,7 +460,7 @@ func (v *verifier) extra(ctx context.Context) error {
 		if b.Merged {
 			return nil
 		}
-		return keys.add(ctx, b.Table, keysOfEntries(entries))
+		return keys.add(ctx, b.Table, keysOfEntries(entries), 0)
 	})
 	if err != nil {
 		return err
@@ -456,7 +486,7 @@ type VerifyOptions struct {
 
 // Verify compares what is stored with what a run imported: with its journal, and, where the run's
 // backup is there, with the sources in it, read and transformed anew. It tells rows that talkbase
-// edited or deleted since from rows that are damaged. It writes nothing. The error is a *MigrationError;
+// edited or deleted, or another import replaced or its rollback took out, since from rows that are damaged. It writes nothing. The error is a *MigrationError;
 // damage is none, but Verification.OK is false. A run that is not finished is ErrUnfinished, one that
 // was rolled back ErrRolledBack, an unknown one repo.ErrNotFound.
 func Verify(ctx context.Context, target Target, run string, opts VerifyOptions) (*Verification, error) {
@@ -544,6 +574,11 @@ func (v *Verification) again(ctx context.Context, target Target, row models.Impo
 		}
 	}
 	v.Backup = true
+	// Ids that are made of what else is there come out otherwise once that is another.
+	kind := FindingReread
+	if !v.OK {
+		kind = FindingBackup
+	}
 	for n, s := range i.sources {
 		var p sourceProgress
 		if err := json.Unmarshal(sources[n].Progress, &p); err != nil {
@@ -551,7 +586,7 @@ func (v *Verification) again(ctx context.Context, target Target, row models.Impo
 		}
 		for _, table := range tableOrder {
 			if have, want := s.state.Transformed[table], p.Transformed[table]; have != want {
-				v.find(Finding{Kind: FindingBackup, Table: table, Detail: fmt.Sprintf(
+				v.find(Finding{Kind: kind, Table: table, Detail: fmt.Sprintf(
 					"%s in the backup gives %d rows with the digest %s, the import had %d with %s: another version of talkbase, or another base that holds the same files, may be why",
 					filepath.Base(s.found.Path), have.Rows, have, want.Rows, want)})
 			}

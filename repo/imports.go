@@ -95,11 +95,15 @@ func (b *Bulk) ImportSources(ctx context.Context, run string) ([]models.ImportSo
 	return out, wrap(op, err)
 }
 
-// AppendBatch adds to an import's journal.
+// AppendBatch adds to an import's journal. A number that the journal has already is ErrTaken: another
+// process has written it.
 func (b *Bulk) AppendBatch(ctx context.Context, batch models.ImportBatch) error {
 	return b.s.write(ctx, "append to import journal", func(ctx context.Context, db *gorm.DB) error {
 		_, err := engine.Exec(ctx, db, "INSERT INTO talkbase_import_batches (run_id, seq, table_name, merged, keys, hashes, replaced) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			batch.RunID, batch.Seq, batch.Table, flag(batch.Merged), blob(batch.Keys), blob(batch.Hashes), blob(batch.Replaced))
+		if errors.Is(err, ErrConflict) {
+			err = fmt.Errorf("%w: batch %d of its journal is there already", ErrTaken, batch.Seq) // no fault of the rows
+		}
 		return err
 	})
 }
@@ -189,7 +193,41 @@ func (b *Bulk) EditedSince(ctx context.Context, table string, keys []string) (ma
 	return out, wrap(op, err)
 }
 
-// DeleteImported deletes rows of a table by their keys and forgets what was noted of them.
+// NoteEdits notes that talkbase is about to change the rows of a table with these keys, or, when gone, to
+// delete them with all that belongs to them.
+func (b *Bulk) NoteEdits(ctx context.Context, table string, keys []string, gone bool) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return b.s.write(ctx, "note edits", func(ctx context.Context, db *gorm.DB) error {
+		where, list, err := b.s.eng().AnyOf(keysOf[table].key, keys)
+		if err != nil {
+			return err
+		}
+		return b.s.noteTree(ctx, db, table, where, []any{list}, noting{tree: gone, all: true})
+	})
+}
+
+// ForgetEdits forgets what was noted of rows of a table.
+func (b *Bulk) ForgetEdits(ctx context.Context, table string, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return b.s.write(ctx, "forget edits", func(ctx context.Context, db *gorm.DB) error {
+		there, err := engine.One(ctx, db, engine.Value[int64], "SELECT count(*) FROM (SELECT 1 FROM talkbase_import_edits LIMIT 1) e")
+		if err != nil || there == 0 {
+			return err
+		}
+		where, list, err := b.s.eng().AnyOf("row_key", keys)
+		if err != nil {
+			return err
+		}
+		_, err = engine.Exec(ctx, db, "DELETE FROM talkbase_import_edits WHERE table_name = ? AND "+where, table, list)
+		return err
+	})
+}
+
+// DeleteImported deletes rows of a table by their keys. What was noted of them stays.
 func (b *Bulk) DeleteImported(ctx context.Context, table string, keys []string) (n int64, err error) {
 	if len(keys) == 0 {
 		return 0, nil
@@ -199,14 +237,7 @@ func (b *Bulk) DeleteImported(ctx context.Context, table string, keys []string) 
 		if err != nil {
 			return err
 		}
-		if n, err = engine.Exec(ctx, db, "DELETE FROM "+table+" WHERE "+where, list); err != nil {
-			return err
-		}
-		where, list, err = b.s.eng().AnyOf("row_key", keys)
-		if err != nil {
-			return err
-		}
-		_, err = engine.Exec(ctx, db, "DELETE FROM talkbase_import_edits WHERE table_name = ? AND "+where, table, list)
+		n, err = engine.Exec(ctx, db, "DELETE FROM "+table+" WHERE "+where, list)
 		return err
 	})
 	return n, err
