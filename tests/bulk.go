@@ -39,7 +39,7 @@ func bulkLoad(b *bench) {
 		as = append(as, models.MessageAttachment{AttachmentID: id, MessageID: id, Type: "t", Data: "data", CreatedAt: int64(i)})
 		fs = append(fs, models.KnowledgeFile{ID: id, BaseID: "kb", Name: "n", Path: "p", MimeType: "t", Status: models.TaskProcessed, UploadedAt: int64(i), Metadata: models.JSON(`{"f":null}`)})
 		ks = append(ks, models.KnowledgeChunk{ID: id, FileID: "id000", ChunkIndex: int64(i), Content: "chunk " + id, Status: models.TaskProcessed, Error: "e"})
-		vs = append(vs, models.KnowledgeVector{ID: id, BaseID: "kb", FileID: "id000", ChunkID: id, Embedding: wave(5, i), CreatedAt: int64(i + 1)})
+		vs = append(vs, models.KnowledgeVector{ID: id, BaseID: "kb", FileID: "id000", ChunkID: id, Embedding: wave(5, i), CreatedAt: int64(i)})
 	}
 	wantNil(b.t, "batch", bulk.Batch(b.ctx, func(ctx context.Context) error {
 		return errors.Join(
@@ -120,7 +120,7 @@ func bulkRefused(b *bench) {
 			equal(b.t, name+" is the rows' fault", bulk.Refused(err), true)
 		}
 		wantErr(b.t, "known conversation", bulk.InsertConversations(ctx, []models.Conversation{{ConvID: "c"}}), repo.ErrConflict)
-		wantErr(b.t, "known base", bulk.InsertBases(ctx, []models.KnowledgeBase{{ID: "kb"}}), repo.ErrConflict)
+		wantErr(b.t, "known base", bulk.InsertBases(ctx, []models.KnowledgeBase{{ID: "kb", Dimensions: 2, Metric: models.MetricL2}}), repo.ErrConflict)
 		wantErr(b.t, "unknown base", bulk.InsertFiles(ctx, []models.KnowledgeFile{{ID: "f", BaseID: "nobody", Status: models.TaskError}}), repo.ErrReference)
 		wantErr(b.t, "unknown file", bulk.InsertChunks(ctx, []models.KnowledgeChunk{{ID: "k", FileID: "nobody", Status: models.TaskError}}), repo.ErrReference)
 		wantErr(b.t, "unknown message", bulk.InsertAttachments(ctx, []models.MessageAttachment{{AttachmentID: "a", MessageID: "nobody"}}), repo.ErrReference)

@@ -28,6 +28,7 @@ func importCases() []testCase {
 		{name: "edits are in the way of a rollback", run: rollbackEdited},
 		{name: "a replaced row that was deleted since stays deleted", run: rollbackOfDeleted},
 		{name: "edits are told from damage", run: importEdited},
+		{name: "knowledge bases without documents or times", run: importEmptyBases},
 		{name: "the target or the source is preferred", run: importPrefers},
 		{name: "a file is preferred to another of the same import", run: importPrefersAmong},
 		{name: "rows that a later import replaced are no damage", run: verifyReplaced},
@@ -510,6 +511,34 @@ func importPrefers(b *bench) {
 	missing, err := b.db.Bulk().TextMissing(b.ctx)
 	wantNil(b.t, "text index", err)
 	equal(b.t, "rows whose text is not indexed", len(missing), 0)
+}
+
+// knowledge writes a knowledge base, and skips the case where its reader is not linked.
+func (b *bench) knowledge(path string, k duckdb.LegacyKnowledge) duckdb.LegacyContent {
+	b.t.Helper()
+	content, err := k.Write(b.ctx, path)
+	if errors.Is(err, migration.ErrNoReader) {
+		b.t.Skip("the reader of knowledge bases is not linked")
+	}
+	wantNil(b.t, "knowledge base", err)
+	return content
+}
+
+func importEmptyBases(b *bench) {
+	dir := b.t.TempDir()
+	for name, k := range map[string]duckdb.LegacyKnowledge{
+		"no-tables": {NoTables: true},
+		"no-files":  {Dimensions: 4, Files: -1},
+		"no-times":  {Dimensions: 4, Files: 2, ChunksPerFile: 2, Quirks: []duckdb.Quirk{duckdb.QuirkNoTimes}},
+	} {
+		b.knowledge(filepath.Join(dir, name), k)
+	}
+	first := b.imported(migration.ImportOptions{Paths: []string{filepath.Join(dir, "no-tables"), filepath.Join(dir, "no-files"), filepath.Join(dir, "no-times")}})
+	equal(b.t, "knowledge bases", b.number("SELECT count(*) FROM knowledge_bases WHERE created_at = 0"), 3)
+	equal(b.t, "vectors", b.number("SELECT count(*) FROM knowledge_vectors WHERE created_at = 0"), 4)
+	_, err := b.db.RollbackImport(b.ctx, first.Run, migration.RollbackOptions{})
+	wantNil(b.t, "rollback", err)
+	equal(b.t, "left by the rollback", b.number("SELECT count(*) FROM knowledge_bases"), 0)
 }
 
 // rollbackOfDeleted rolls an import back that replaced a message which is gone by then.

@@ -12,7 +12,6 @@ import (
 	"github.com/talkbase/talkbase"
 	"github.com/talkbase/talkbase/fixtures"
 	"github.com/talkbase/talkbase/migration"
-	"github.com/talkbase/talkbase/migration/duckdb"
 	"github.com/talkbase/talkbase/repo"
 )
 
@@ -47,37 +46,6 @@ func mustImport(t *testing.T, db *talkbase.DB, opts migration.ImportOptions) *mi
 		t.Fatalf("import: got error %v, want none", err)
 	}
 	return r
-}
-
-// TestEmptyKnowledgeFiles imports knowledge files that say nothing of any time.
-func TestEmptyKnowledgeFiles(t *testing.T) {
-	t.Parallel()
-	for name, kb := range map[string]duckdb.LegacyKnowledge{
-		"no tables":  {NoTables: true},
-		"no files":   {Dimensions: 8, Files: -1},
-		"no vectors": {Dimensions: 8, Files: 1, ChunksPerFile: -1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			if _, err := kb.Write(t.Context(), filepath.Join(dir, "kb")); err != nil {
-				if errors.Is(err, migration.ErrNoReader) {
-					t.Skip(err)
-				}
-				t.Fatal(err)
-			}
-			db := open(t, talkbase.Config{DSN: filepath.Join(dir, "talk.db")})
-			opts := migration.ImportOptions{Paths: []string{filepath.Join(dir, "kb")}}
-			r := mustImport(t, db, opts)
-			if r.Verification == nil || !r.Verification.OK {
-				t.Errorf("verification: got %+v, want ok", r.Verification)
-			}
-			if _, err := db.GetBase(t.Context(), "kb"); err != nil {
-				t.Errorf("base: got error %v, want none", err)
-			}
-			mustImport(t, db, opts)
-		})
-	}
 }
 
 // TestTablesOfOthers imports a chat.db with a table that is ordered by its key, and one whose index has

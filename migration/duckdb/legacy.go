@@ -79,6 +79,8 @@ const (
 	QuirkInfElement Quirk = "inf-element"
 	// QuirkShortVector: an embedding of one element less than the others. Only with ListVectors.
 	QuirkShortVector Quirk = "short-vector"
+	// QuirkNoTimes: the uploaded_at of every document is NULL. Touches documents.
+	QuirkNoTimes Quirk = "no-times"
 	// QuirkNullColumns: a document, a chunk and a vector that are NULL in every column but id.
 	// Touches all three.
 	QuirkNullColumns Quirk = "null-columns"
@@ -96,7 +98,7 @@ const (
 )
 
 // AllQuirks lists every quirk that any table of arrays can have, in the order they are applied:
-// all but QuirkShortVector.
+// all but QuirkShortVector. QuirkNoTimes, which overrules others, is not among them.
 func AllQuirks() []Quirk {
 	return []Quirk{
 		QuirkMissingVector, QuirkFailedChunk, QuirkOrphanVector, QuirkOrphanChunk, QuirkTwoVectors,
@@ -263,6 +265,7 @@ func (b *builder) fill() error {
 			}
 		}
 	}
+	b.dropTimes()
 	c, t := &b.content, b.tables
 	c.Files, c.InWAL.Files = t[tableFile].counts()
 	c.Chunks, c.InWAL.Chunks = t[tableChunk].counts()

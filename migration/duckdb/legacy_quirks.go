@@ -8,7 +8,7 @@ import (
 
 // quirks applies those asked for, each once, in the order of the constants.
 func (b *builder) quirks() error {
-	known := append(AllQuirks(), QuirkShortVector)
+	known := append(AllQuirks(), QuirkShortVector, QuirkNoTimes)
 	for _, q := range b.Quirks {
 		if !slices.Contains(known, q) {
 			return fmt.Errorf("there is no quirk %q", q)
@@ -30,6 +30,8 @@ func (b *builder) quirk(q Quirk) error {
 		return fmt.Errorf("an array column cannot hold it; set ListVectors")
 	}
 	switch q {
+	case QuirkNoTimes:
+		return nil // done when all documents are there
 	case QuirkOrphanVector:
 		file := b.id()
 		id := b.id()
@@ -117,6 +119,17 @@ func (b *builder) chunkQuirk(q Quirk) error {
 		chunk[2] = "before\x00after"
 	}
 	return nil
+}
+
+// dropTimes applies QuirkNoTimes.
+func (b *builder) dropTimes() {
+	if !slices.Contains(b.Quirks, QuirkNoTimes) {
+		return
+	}
+	for _, row := range b.tables[tableFile].rows {
+		row[5] = nil
+		b.touch(QuirkNoTimes, row[0].(string))
+	}
 }
 
 func (b *builder) touch(q Quirk, ids ...string) {
