@@ -520,8 +520,10 @@ func (i *importer) openSources(ctx context.Context) error {
 				continue
 			}
 		}
-		if err := i.describe(ctx, s); err != nil {
-			return err
+		if err := inPlace(i.describe(ctx, s), s.open, s.found.Path); err != nil {
+			s.report.Error = err.Error()
+			errs = append(errs, err)
+			continue
 		}
 		if w, ok := s.source.(warner); ok {
 			i.report.Warnings = append(i.report.Warnings, w.Warnings()...)
