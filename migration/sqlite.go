@@ -52,6 +52,8 @@ type sqliteSource struct {
 	columns map[string][]string
 	keyed   columnSet // the tables WITHOUT ROWID, in lower case
 	chat    *chatIndex
+	// warnings name the tables that cannot be read without a module this program has not.
+	warnings []string
 }
 
 // openSQLite is the OpenFunc of KindSQLite: it copies the database with its write-ahead log and
@@ -136,6 +138,14 @@ func (s *sqliteSource) readSchema(ctx context.Context) error {
 		return s.fault(ctx, err)
 	}
 	for _, name := range names {
+		there, err := s.readable(ctx, name)
+		if err != nil {
+			return s.fault(ctx, err)
+		}
+		if !there {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s: the virtual table %s needs a module that is not here; it is left out, and the tables that keep its content are not", s.path, name))
+			continue
+		}
 		columns, err := queryStrings(ctx, s.db, "SELECT name FROM pragma_table_info(?) ORDER BY cid", name)
 		if err != nil {
 			return s.fault(ctx, err)
@@ -157,6 +167,22 @@ func (s *sqliteSource) readSchema(ctx context.Context) error {
 	}
 	return nil
 }
+
+// readable reports whether the module of a virtual table is there. Other tables need none.
+func (s *sqliteSource) readable(ctx context.Context, name string) (bool, error) {
+	virtual, err := queryStrings(ctx, s.db, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name = ? AND rootpage = 0", name)
+	if err != nil || len(virtual) == 0 {
+		return err == nil, err
+	}
+	_, err = queryStrings(ctx, s.db, "SELECT 1 FROM "+quoteName(name)+" LIMIT 0")
+	if err != nil && strings.Contains(err.Error(), "no such module") { // SQLite has no code for it
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Warnings names the tables that were left out.
+func (s *sqliteSource) Warnings() []string { return s.warnings }
 
 // check reads every page once, so that damage is found before anything is written elsewhere. What
 // the check says about values and indexes is no damage: the importer deals with such rows, and

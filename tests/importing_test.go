@@ -69,6 +69,22 @@ func TestTablesOfOthers(t *testing.T) {
 	}
 }
 
+// TestTableWithoutItsModule imports a chat.db with a virtual table whose module is missing, which is no
+// damage.
+func TestTableWithoutItsModule(t *testing.T) {
+	t.Parallel()
+	path := legacyChat(t, fixtures.LegacyChat{Seed: 7, Version: 9, Conversations: 2, MessagesPer: 5},
+		"PRAGMA writable_schema = 1", "INSERT INTO sqlite_master VALUES ('table', 'odd', 'odd', 0, 'CREATE VIRTUAL TABLE odd USING nosuchmodule(x)')", "PRAGMA writable_schema = RESET")
+	db := open(t, talkbase.Config{DSN: filepath.Join(t.TempDir(), "talk.db")})
+	r := mustImport(t, db, migration.ImportOptions{Paths: []string{path}})
+	if c := r.Sources[0].Table("messages"); c.Written != 10 {
+		t.Errorf("messages: got %+v, want 10 written", c)
+	}
+	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "virtual table odd") {
+		t.Errorf("warnings: got %q, want one about the virtual table", r.Warnings)
+	}
+}
+
 // TestReplayKnowsTheTarget replays a conversation, whose messages only the database has.
 func TestReplayKnowsTheTarget(t *testing.T) {
 	t.Parallel()
