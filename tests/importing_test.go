@@ -85,6 +85,28 @@ func TestTableWithoutItsModule(t *testing.T) {
 	}
 }
 
+// TestEverySourceIsNamed imports two files in which a table has the name of an index that the import needs.
+func TestEverySourceIsNamed(t *testing.T) {
+	t.Parallel()
+	statements := []string{"DROP INDEX idx_messages_session", "CREATE TABLE talkbase_order (a)"}
+	one := legacyChat(t, fixtures.LegacyChat{Seed: 8, Version: 9, Conversations: 1, MessagesPer: 2}, statements...)
+	two := legacyChat(t, fixtures.LegacyChat{Seed: 9, Version: 9, Conversations: 1, MessagesPer: 2}, statements...)
+	db := open(t, talkbase.Config{DSN: filepath.Join(t.TempDir(), "talk.db")})
+	backups := filepath.Join(t.TempDir(), "backups")
+	_, err := db.Import(t.Context(), migration.ImportOptions{Paths: []string{one, two}, BackupDir: backups})
+	if !errors.Is(err, migration.ErrSourceDamaged) {
+		t.Fatalf("import: got error %v, want ErrSourceDamaged", err)
+	}
+	for _, path := range []string{one, two} {
+		if !strings.Contains(err.Error(), path) {
+			t.Errorf("import: got error %v, want it to name %s", err, path)
+		}
+	}
+	if strings.Contains(err.Error(), backups) {
+		t.Errorf("import: got error %v, want no name of a copy", err)
+	}
+}
+
 // TestReplayKnowsTheTarget replays a conversation, whose messages only the database has.
 func TestReplayKnowsTheTarget(t *testing.T) {
 	t.Parallel()
