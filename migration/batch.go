@@ -48,6 +48,9 @@ type stream[T any] struct {
 	replace func(ctx context.Context, rows []T) error
 	// made returns the conversations that the batch made for orphans; it may be nil.
 	made func() []models.Conversation
+	// entails changes, in the batch's transaction, what rows that were written entail in another table; it
+	// may be nil.
+	entails func(ctx context.Context, rows []settled[T], next *sourceProgress) error
 	// done is told of a batch after it is stored; it may be nil.
 	done func(ctx context.Context, rows []settled[T]) error
 }
@@ -386,6 +389,11 @@ func (s *stream[T]) lookUp(ctx context.Context, rows []transformed[T]) error {
 // and the checkpoint, which it returns.
 func (s *stream[T]) record(ctx context.Context, rows []settled[T]) (sourceProgress, error) {
 	next := s.job.state.clone()
+	if s.entails != nil {
+		if err := s.entails(ctx, rows, &next); err != nil {
+			return next, err
+		}
+	}
 	counts := next.table(s.target)
 	var wrote, found []entry
 	var replaced []T

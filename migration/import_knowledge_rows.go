@@ -273,7 +273,7 @@ func (k *knowledgeJob) vectors(ctx context.Context, t SourceTable) error {
 			}
 			return out, nil
 		},
-		link: k.linkVectors,
+		link: k.linkVectors, entails: k.processChunks,
 		done: func(_ context.Context, rows []settled[models.KnowledgeVector]) error {
 			for _, o := range rows {
 				if o.verdict != rejected {
@@ -378,6 +378,45 @@ func (k *knowledgeJob) linkVectors(ctx context.Context, rows []*transformed[mode
 		}
 	}
 	return nil
+}
+
+// processChunks has the chunks found again whose vectors were replayed. Chunks that are imported with their
+// vectors are processed from the start.
+func (k *knowledgeJob) processChunks(ctx context.Context, rows []settled[models.KnowledgeVector], next *sourceProgress) error {
+	if k.opts.Replay == "" {
+		return nil
+	}
+	vectors := map[string]*settled[models.KnowledgeVector]{}
+	for i := range rows {
+		if rows[i].verdict == written {
+			vectors[rows[i].row.ChunkID] = &rows[i]
+		}
+	}
+	there, err := k.target.ChunksByID(ctx, slices.Sorted(maps.Keys(vectors)))
+	if err != nil {
+		return err
+	}
+	var before, after []models.KnowledgeChunk
+	var wrote []entry
+	for _, id := range slices.Sorted(maps.Keys(there)) {
+		c := there[id]
+		if c.Status == models.TaskProcessed {
+			continue
+		}
+		before = append(before, c)
+		c.Status = models.TaskProcessed
+		e := newEntry(c.ID, c.AppendCanonical(nil))
+		after, wrote = append(after, c), append(wrote, e)
+		vectors[id].notes.add(ReasonChunkProcessed)
+		next.store(tableChunks, e.full)
+	}
+	if len(after) == 0 {
+		return nil
+	}
+	if err := k.target.ReplaceChunks(ctx, after); err != nil {
+		return err
+	}
+	return k.journal(ctx, tableChunks, wrote, nil, before)
 }
 
 func sameVector(a, b models.Vector) bool {

@@ -65,8 +65,8 @@ type ImportOptions struct {
 	// Restart rolls an import back that was cut off, and then begins anew.
 	Restart bool
 	// Replay is a reject file whose rows are imported again, instead of Paths, after the cause of the
-	// rejection was mended. A vector that is placed so leaves its chunk in the state it has: one that is
-	// pending is found by similarity once it was embedded, or set to processed.
+	// rejection was mended. A chunk whose vector is placed so is processed from then on, and found by
+	// similarity; a rollback gives it the state it had.
 	Replay string
 
 	// Progress is called after each batch, from the goroutine that called Import.

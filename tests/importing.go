@@ -41,6 +41,7 @@ func importCases() []testCase {
 		{name: "a number of the journal is taken once", run: journalTwice},
 		{name: "somebody else writes while an empty database is loaded", run: importOverlapped},
 		{name: "rejected rows are placed once the cause is mended", run: importReplayed},
+		{name: "a mended vector is replayed and its chunk found", run: importReplayedVector},
 		{name: "conflicts are replayed for the source", run: importReplayedConflicts},
 		{name: "a reject file overwrites nothing", run: importRejectFiles},
 		{name: "a dry run says what an import does and writes nothing", run: importDry},

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"encoding/base64"
 	"errors"
 	"io/fs"
 	"os"
@@ -65,6 +66,43 @@ func importReplayed(b *bench) {
 	}
 	deepEqual(b.t, "digests after replaying again", b.digests(), placed)
 	_, err := b.db.RollbackImport(b.ctx, replayed.Run, migration.RollbackOptions{})
+	wantNil(b.t, "rollback", err)
+	deepEqual(b.t, "digests after the rollback", b.digests(), before)
+}
+
+func importReplayedVector(b *bench) {
+	path := filepath.Join(b.t.TempDir(), "kb")
+	content := b.knowledge(path, duckdb.LegacyKnowledge{Dimensions: 4, Files: 1, ChunksPerFile: 3, Quirks: []duckdb.Quirk{duckdb.QuirkNullVector}})
+	chunk := content.Touched[duckdb.QuirkNullVector][0]
+	var lost migration.Reject
+	first := b.imported(migration.ImportOptions{Paths: []string{path}, OnReject: func(r migration.Reject) error {
+		lost = r
+		return nil
+	}})
+	equal(b.t, "reason", lost.Reason, migration.ReasonVectorNull)
+	before := b.digests()
+
+	mended := models.Vector{0.5, 0.25, 0.1, -0.3}
+	rejects, err := os.ReadFile(first.RejectFile)
+	wantNil(b.t, "read", err)
+	null := `"values":["` + lost.ID + `",null`
+	equal(b.t, "vectors to mend", strings.Count(string(rejects), null), 1)
+	file := filepath.Join(b.t.TempDir(), "mended.jsonl")
+	blob := base64.StdEncoding.EncodeToString(mended.Blob())
+	wantNil(b.t, "write", os.WriteFile(file, []byte(strings.Replace(string(rejects), null, strings.Replace(null, "null", `{"vector":"`+blob+`"}`, 1), 1)), 0o600))
+	replayed := b.imported(migration.ImportOptions{Replay: file, NoBackup: true})
+	equal(b.t, "second vectors", reasons(replayed)[migration.ReasonSecondVector], 0)
+	equal(b.t, "chunks that were processed", reasons(replayed)[migration.ReasonChunkProcessed], 1)
+	found, err := b.db.SimilarityQuery(b.ctx, repo.SimilarityQuery{BaseID: "kb", Vector: mended, Limit: 1})
+	wantNil(b.t, "similarity query", err)
+	if len(found) != 1 || found[0].ChunkID != chunk || found[0].VectorID != lost.ID {
+		b.t.Errorf("nearest: got %s, want the vector %s of the chunk %s", show(found), lost.ID, chunk)
+	}
+	again := b.imported(migration.ImportOptions{Replay: file, NoBackup: true})
+	for _, c := range counts(again) {
+		equal(b.t, "written by replaying again to "+c.Table, c.Written, 0)
+	}
+	_, err = b.db.RollbackImport(b.ctx, replayed.Run, migration.RollbackOptions{})
 	wantNil(b.t, "rollback", err)
 	deepEqual(b.t, "digests after the rollback", b.digests(), before)
 }
