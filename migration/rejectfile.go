@@ -182,6 +182,7 @@ type rejectLog struct {
 // openRejectLog opens a reject file for writing behind a length, and cuts off what is there beyond it.
 // Only its owner can read it. A run that begins overwrites nothing: what is there is fs.ErrExist.
 func openRejectLog(path string, length int64, resumed bool) (*rejectLog, error) {
+	_, gone := os.Lstat(path)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("migration: the reject file: %w", err)
@@ -194,7 +195,7 @@ func openRejectLog(path string, length int64, resumed bool) (*rejectLog, error) 
 	case !resumed && info.Size() > 0:
 		return nil, errors.Join(fmt.Errorf("migration: the reject file %s: %w: remove it or name another", path, fs.ErrExist), f.Close())
 	case info.Size() < length:
-		if info.Size() == 0 { // it was made just now
+		if gone != nil { // it was made just now
 			_ = os.Remove(path)
 		}
 		return nil, errors.Join(fmt.Errorf("migration: the reject file %s: %w: rows that were rejected before the import was cut off are gone from it; put it back, or restart the import", path, ErrRejectFile), f.Close())

@@ -28,7 +28,8 @@ func (r *Knowledge) UpsertVectors(ctx context.Context, vectors []models.Knowledg
 	return r.upsert(ctx, "upsert vectors", vectors, true)
 }
 
-// upsert is UpsertVectors; note says whether those that are replaced are noted as edited.
+// upsert is UpsertVectors; own says whether the vectors are the application's: dated where they are not, and noted as
+// edited where they replace others. Those of an import are stored as they are given.
 func (r *Knowledge) upsert(ctx context.Context, op string, vectors []models.KnowledgeVector, own bool) (int64, error) {
 	if err := r.s.eng().Vectors(); err != nil {
 		return 0, wrap(op, err)
