@@ -19,8 +19,12 @@ type plainHandler struct {
 // Enabled compares with the level asked for.
 func (h *plainHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
 
-// Handle writes one line.
+// Handle writes one line. That an import, a verification or the like failed the command says itself, with
+// what to do; whoever asks for more than warnings gets both.
 func (h *plainHandler) Handle(_ context.Context, r slog.Record) error {
+	if h.level == slog.LevelWarn && r.Level == slog.LevelWarn && strings.HasSuffix(r.Message, " failed") {
+		return nil
+	}
 	var details []string
 	add := func(a slog.Attr) bool {
 		details = append(details, a.Key+" "+a.Value.Resolve().String())
