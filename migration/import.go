@@ -46,13 +46,13 @@ func Import(ctx context.Context, target Target, opts ImportOptions) (*ImportRepo
 		i.opts.Width = 1 // what rows refer to is looked for in the target
 	}
 	i.memory = memoryOf(target).Part(i.opts.MemoryLimit)
-	start := time.Now()
+	i.started = time.Now()
 	err := i.run(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	err = full(errors.Join(err, i.close()))
-	i.report.OK, i.report.Milliseconds = err == nil, time.Since(start).Milliseconds()
+	i.report.OK, i.report.Milliseconds = err == nil, time.Since(i.started).Milliseconds()
 	if err == nil {
 		return i.report, nil
 	}
@@ -73,6 +73,7 @@ type importer struct {
 	real, target Target
 	opts         ImportOptions
 	report       *ImportReport
+	started      time.Time
 	memory       *memory.Manager
 	phase        Phase
 	work         string
@@ -801,7 +802,7 @@ func (i *importer) validate(ctx context.Context) error {
 			return fmt.Errorf("migration: %w: %s", ErrVerification, v.first())
 		}
 	}
-	i.report.OK = true
+	i.report.OK, i.report.Milliseconds = true, time.Since(i.started).Milliseconds()
 	i.row.State, i.row.FinishedAt, i.row.Phase = models.ImportDone, time.Now().UnixMilli(), string(PhaseValidate)
 	report, err := json.Marshal(i.report)
 	if err != nil {
