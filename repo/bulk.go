@@ -32,6 +32,9 @@ func (b *Bulk) Batch(ctx context.Context, f func(ctx context.Context) error) err
 	return b.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) error { return b.frugal(ctx, tx.db, f) })
 }
 
+// readAttempts is how many times as long as other calls Read waits for a connection.
+const readAttempts = 10
+
 // Read runs f, which only reads, on the database as of one moment. Where there are fewer connections than
 // calls at once it waits for its turn, several times as long as others do.
 func (b *Bulk) Read(ctx context.Context, f func(ctx context.Context) error) error {
@@ -41,7 +44,7 @@ func (b *Bulk) Read(ctx context.Context, f func(ctx context.Context) error) erro
 			began = true
 			return b.frugal(b.s.newTx(ctx, db, nil).ctx, db, f)
 		})
-		if began || attempt == maxAttempts || !errors.Is(err, ErrBusy) {
+		if began || attempt == readAttempts || !errors.Is(err, ErrBusy) {
 			return wrap("read", err)
 		}
 	}

@@ -153,8 +153,9 @@ func (s *Store) JoinGorm(ctx context.Context, db *gorm.DB) (context.Context, err
 	return s.JoinTx(ctx, tx)
 }
 
-// maxAttempts bounds how often a colliding transaction is tried.
-const maxAttempts = 10
+// maxAttempts bounds how often a colliding transaction is tried. Where many write the same rows for minutes, with
+// transactions that lock thousands among them, ten attempts in a row were seen to collide.
+const maxAttempts = 30
 
 // WithTransaction runs f in a transaction and commits when f returns nil. When f fails or panics,
 // everything is undone. A transaction that collides with another (a serialization failure, a
