@@ -16,7 +16,6 @@ import (
 	"github.com/talkbase/talkbase/embedding"
 	"github.com/talkbase/talkbase/internal/engine"
 	"github.com/talkbase/talkbase/migration"
-	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
 	"github.com/talkbase/talkbase/services"
 )
@@ -49,7 +48,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	if err := db.start(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, err
 	}
 	return db, nil
 }
@@ -69,7 +68,7 @@ func newDB(cfg Config) (*DB, error) {
 	}, nil
 }
 
-// start opens the engine and brings the schema to where it must be.
+// start opens the engine and brings the schema to where it must be. After an error db is closed.
 func (db *DB) start(ctx context.Context) error {
 	e, err := engine.Open(ctx, db.resolved.options)
 	if err != nil {
@@ -87,14 +86,12 @@ func (db *DB) start(ctx context.Context) error {
 // warnOfUnfinished says that an import is under way or was cut off: what it does without for speed, the
 // application is without as well until it is brought to an end.
 func (db *DB) warnOfUnfinished(ctx context.Context) {
-	runs, err := db.ImportRuns(ctx)
+	runs, err := db.Bulk().UnfinishedImports(ctx)
 	if err != nil {
 		return // whoever asks will hear of it
 	}
 	for _, r := range runs {
-		if r.State == models.ImportRunning || r.State == models.ImportRollingBack {
-			db.resolved.options.Logger.WarnContext(ctx, "an import is under way or was cut off: resume it, or roll it back", slog.String("run", r.ID), slog.String("phase", r.Phase))
-		}
+		db.resolved.options.Logger.WarnContext(ctx, "an import is under way or was cut off: resume it, or roll it back", slog.String("run", r.ID), slog.String("phase", r.Phase))
 	}
 }
 

@@ -396,7 +396,7 @@ var dumpTables = []anyTable{
 }
 
 var dumpConversations = dumpTable[models.Conversation]{
-	name: tableConversations, rows: (*repo.View).Conversations, load: (*repo.Bulk).LoadConversations,
+	name: tableConversations, rows: (*repo.View).Conversations, load: (*repo.Bulk).InsertConversations,
 	canonical: (*models.Conversation).AppendCanonical,
 	key:       func(c *models.Conversation) string { return c.ConvID },
 	number:    func(c *models.Conversation) *int64 { return &c.ID },
@@ -414,7 +414,7 @@ var dumpConversations = dumpTable[models.Conversation]{
 }
 
 var dumpMessages = dumpTable[models.Message]{
-	name: tableMessages, rows: (*repo.View).Messages, load: (*repo.Bulk).LoadMessages,
+	name: tableMessages, rows: (*repo.View).Messages, load: (*repo.Bulk).InsertMessages,
 	canonical: (*models.Message).AppendCanonical,
 	key:       func(m *models.Message) string { return m.MsgID },
 	number:    func(m *models.Message) *int64 { return &m.ID },
@@ -437,7 +437,7 @@ var dumpMessages = dumpTable[models.Message]{
 }
 
 var dumpAttachments = dumpTable[models.MessageAttachment]{
-	name: tableMessageAttachments, rows: (*repo.View).Attachments, load: (*repo.Bulk).LoadAttachments,
+	name: tableMessageAttachments, rows: (*repo.View).Attachments, load: (*repo.Bulk).InsertAttachments,
 	canonical: (*models.MessageAttachment).AppendCanonical,
 	key:       func(a *models.MessageAttachment) string { return a.AttachmentID },
 	number:    func(a *models.MessageAttachment) *int64 { return &a.ID },

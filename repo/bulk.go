@@ -244,7 +244,7 @@ func (b *Bulk) InsertFiles(ctx context.Context, rows []models.KnowledgeFile) err
 	if err := b.s.eng().Vectors(); err != nil {
 		return wrap("load files", err)
 	}
-	return load(ctx, b, "load files", loadFiles, rows)
+	return b.LoadFiles(ctx, rows)
 }
 
 // InsertChunks stores chunks.
@@ -252,7 +252,7 @@ func (b *Bulk) InsertChunks(ctx context.Context, rows []models.KnowledgeChunk) e
 	if err := b.s.eng().Vectors(); err != nil {
 		return wrap("load chunks", err)
 	}
-	return load(ctx, b, "load chunks", loadChunks, rows)
+	return b.LoadChunks(ctx, rows)
 }
 
 // InsertVectors stores vectors; one whose id is known is replaced.

@@ -92,7 +92,7 @@ func (h *Health) rowChecks() []rowCheck {
 		{FindingVectorUnprocessed, "knowledge_vectors", "chunk_id", []string{"knowledge_chunks"}, `SELECT v.id FROM knowledge_chunks c JOIN knowledge_vectors v ON v.chunk_id = c.id WHERE c.status <> 'processed'`},
 		{FindingVectorDimensions, "knowledge_vectors", "embedding", []string{"knowledge_bases"}, `SELECT v.id FROM knowledge_vectors v JOIN knowledge_bases b ON b.id = v.base_id WHERE ` + sql.WrongDimensions("v.embedding", "b.dimensions")},
 		{FindingVectorMisplaced, "knowledge_vectors", "", []string{"knowledge_chunks", "knowledge_files"}, `SELECT v.id FROM knowledge_vectors v JOIN knowledge_chunks c ON c.id = v.chunk_id JOIN knowledge_files f ON f.id = c.file_id WHERE v.file_id <> c.file_id OR v.base_id <> f.base_id`},
-		{FindingImportUnfinished, "talkbase_import_runs", "state", nil, "SELECT id FROM talkbase_import_runs WHERE state IN " + quoted(string(models.ImportRunning), string(models.ImportRollingBack))},
+		{FindingImportUnfinished, "talkbase_import_runs", "state", nil, "SELECT id FROM talkbase_import_runs WHERE " + unfinished},
 	}
 	for _, b := range belongs {
 		checks = append(checks, rowCheck{FindingOrphanRows, b.table, b.column, []string{b.parent}, "SELECT " + keysOf[b.table].key + " FROM " + b.table + " WHERE " + orphans(b.table, b.column, b.parent, b.key)})

@@ -36,6 +36,22 @@ func (b *Bulk) ImportRuns(ctx context.Context) ([]models.ImportRun, error) {
 	return runs, wrap(op, err)
 }
 
+// unfinished is the condition of imports that are under way, or were cut off.
+const unfinished = "state IN ('" + string(models.ImportRunning) + "', '" + string(models.ImportRollingBack) + "')"
+
+// UnfinishedImports returns the id, state and phase of the imports that are under way or being rolled back, or
+// were cut off, the newest first.
+func (b *Bulk) UnfinishedImports(ctx context.Context) ([]models.ImportRun, error) {
+	const op = "list unfinished imports"
+	db, err := b.s.reader(ctx)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	var runs []models.ImportRun
+	err = db.WithContext(ctx).Select("id", "state", "phase").Where(unfinished).Order("id DESC").Find(&runs).Error
+	return runs, wrap(op, err)
+}
+
 // ImportRun returns one import; an unknown one is ErrNotFound.
 func (b *Bulk) ImportRun(ctx context.Context, id string) (models.ImportRun, error) {
 	const op = "get import"

@@ -86,21 +86,6 @@ func insert[T any](ctx context.Context, b *Bulk, table, columns string, rows []T
 	})
 }
 
-// LoadConversations stores conversations as they are given.
-func (b *Bulk) LoadConversations(ctx context.Context, rows []models.Conversation) error {
-	return load(ctx, b, "load conversations", loadConversations, rows)
-}
-
-// LoadMessages stores messages as they are given.
-func (b *Bulk) LoadMessages(ctx context.Context, rows []models.Message) error {
-	return load(ctx, b, "load messages", loadMessages, rows)
-}
-
-// LoadAttachments stores attachments as they are given.
-func (b *Bulk) LoadAttachments(ctx context.Context, rows []models.MessageAttachment) error {
-	return load(ctx, b, "load attachments", loadAttachments, rows)
-}
-
 // LoadBases stores knowledge bases as they are given.
 func (b *Bulk) LoadBases(ctx context.Context, rows []models.KnowledgeBase) error {
 	return insert(ctx, b, "knowledge_bases", baseColumns, rows, func(k *models.KnowledgeBase) []any {

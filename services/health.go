@@ -2,7 +2,6 @@ package services
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -134,19 +133,6 @@ func (h *health) Optimize(ctx context.Context, opts OptimizeOptions) (OptimizeRe
 	if r.Before, err = h.Size(ctx); err != nil {
 		return r, err
 	}
-	step := func(s repo.OptimizeStep, f func() error) error {
-		began := time.Now()
-		err := f()
-		if errors.Is(err, repo.ErrBusy) {
-			s.Skipped, err = "others were at work for too long: "+err.Error(), nil
-		}
-		if err != nil {
-			return err
-		}
-		s.Milliseconds = time.Since(began).Milliseconds()
-		r.Steps = append(r.Steps, s)
-		return nil
-	}
 	if len(indexes) > 0 || len(bases) > 0 {
 		// What looked cut off or unfit may be what somebody was just building.
 		err := h.schema.Indexing(ctx, func(ctx context.Context) (err error) {
@@ -154,13 +140,13 @@ func (h *health) Optimize(ctx context.Context, opts OptimizeOptions) (OptimizeRe
 				return err
 			}
 			for _, name := range indexes {
-				err := step(repo.OptimizeStep{Action: "reindex", Subject: name, Why: "building it was cut off"}, func() error { return h.Reindex(ctx, name) })
+				err := engine.Timed(&r.Steps, repo.OptimizeStep{Action: "reindex", Subject: name, Why: "building it was cut off"}, func() error { return h.Reindex(ctx, name) })
 				if err != nil {
 					return err
 				}
 			}
 			for _, base := range sortedKeys(bases) {
-				err := step(repo.OptimizeStep{Action: "rebuild", Subject: "index of vectors of " + base, Why: bases[base]}, func() error {
+				err := engine.Timed(&r.Steps, repo.OptimizeStep{Action: "rebuild", Subject: "index of vectors of " + base, Why: bases[base]}, func() error {
 					return h.RebuildVectorIndex(ctx, base, h.schema.IndexKind())
 				})
 				if err != nil {

@@ -400,24 +400,20 @@ func begin(ctx context.Context, p pool, turns *turns, opts *sql.TxOptions, first
 		}
 		return nil, withEnd(ctx, p.classify(err))
 	}
-	tx, err := conn.BeginTx(ctx, opts)
-	if err == nil && first != "" {
-		// A host's pool may not wait for another process of itself.
-		err = retryBusy(ctx, turns.wait, func() error {
-			_, err := tx.ExecContext(ctx, first)
-			if err != nil {
-				_ = tx.Rollback()
-				var berr error
-				if tx, berr = conn.BeginTx(ctx, opts); berr != nil {
-					return berr
-				}
-			}
+	var patience time.Duration
+	if first != "" { // a host's pool may not wait for another process of itself
+		patience = turns.wait
+	}
+	var tx *sql.Tx
+	err = retryBusy(ctx, patience, func() (err error) {
+		if tx, err = conn.BeginTx(ctx, opts); err != nil || first == "" {
 			return err
-		})
-		if err != nil && tx != nil {
+		}
+		if _, err = tx.ExecContext(ctx, first); err != nil {
 			_ = tx.Rollback()
 		}
-	}
+		return err
+	})
 	if err != nil {
 		_ = conn.Close()
 		turns.give()

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// timed runs f and adds what it did to steps. An error becomes part of the step where it only means that
+// Timed runs f and adds what it did to steps. An error becomes part of the step where it only means that
 // this is a bad moment.
-func timed(steps *[]Step, s Step, f func() error) error {
+func Timed(steps *[]Step, s Step, f func() error) error {
 	start := time.Now()
 	err := f()
 	s.Milliseconds = time.Since(start).Milliseconds()
@@ -36,7 +36,7 @@ func (e *sqliteEngine) Optimize(ctx context.Context, full bool) ([]Step, error) 
 	var steps []Step
 	// The limit bounds how many rows of each index are read: https://www.sqlite.org/lang_analyze.html. It
 	// stays with the connection, on which nothing else analyses.
-	err := timed(&steps, Step{Action: "analyze", Subject: "all tables"}, func() error {
+	err := Timed(&steps, Step{Action: "analyze", Subject: "all tables"}, func() error {
 		return e.maintain(ctx, "PRAGMA analysis_limit = 1000", "ANALYZE")
 	})
 	if err != nil {
@@ -104,9 +104,9 @@ func (e *sqliteEngine) giveBack(ctx context.Context, steps *[]Step, full bool) e
 	case !todo:
 		return nil
 	case s.Action == "vacuum":
-		return timed(steps, s, func() error { return e.maintain(ctx, "VACUUM") })
+		return Timed(steps, s, func() error { return e.maintain(ctx, "VACUUM") })
 	}
-	return timed(steps, s, func() error {
+	return Timed(steps, s, func() error {
 		for free := f.free; free > 0; free -= 1000 { // in parts, so that writers come in between
 			if err := e.maintain(ctx, "PRAGMA incremental_vacuum(1000)"); err != nil {
 				return err
@@ -198,7 +198,7 @@ func (e *postgresEngine) Optimize(ctx context.Context, _ bool) ([]Step, error) {
 			s.Action, query = "vacuum", "VACUUM (ANALYZE) "
 			s.Why = fmt.Sprintf("%d rows are dead beside %d", t.dead, t.live)
 		}
-		err := timed(&steps, s, func() error {
+		err := Timed(&steps, s, func() error {
 			_, err := e.pool.ExecContext(ctx, query+quoteName(t.name))
 			return withEnd(ctx, classifyPostgres(err))
 		})

@@ -493,23 +493,43 @@ func (e *postgresEngine) CreateIndex(ctx context.Context, ix IndexSpec) (bool, e
 	return err == nil, err
 }
 
-// patiently runs a statement that makes or drops an index concurrently: it waits for all other transactions on
-// the table, for as long as they take. One that gave up would leave an index behind that is of no use.
+// patiently runs a statement that makes or drops an index concurrently.
 func (e *postgresEngine) patiently(ctx context.Context, statement string) error {
+	return e.patient(ctx, func(p *patient) { p.run(statement) })
+}
+
+// patient is a connection whose statements wait for the transactions on a table for as long as they take: an
+// index that is made or dropped concurrently waits for all of them, and one that gave up would leave an index
+// behind that is of no use. After an error it runs nothing more.
+type patient struct {
+	ctx  context.Context
+	conn *sql.Conn
+	log  *Observer
+	err  error
+}
+
+func (p *patient) run(statement string) {
+	if p.err != nil {
+		return
+	}
+	start := time.Now()
+	_, err := p.conn.ExecContext(p.ctx, statement)
+	p.err = withEnd(p.ctx, classifyPostgres(err))
+	p.log.statement(p.ctx, start, statement, -1, p.err)
+}
+
+// patient gives f such a connection, and returns the error that it met.
+func (e *postgresEngine) patient(ctx context.Context, f func(p *patient)) error {
 	conn, err := e.pool.Conn(ctx)
 	if err != nil {
 		return withEnd(ctx, classifyPostgres(err))
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := conn.ExecContext(ctx, "SET lock_timeout = 0"); err != nil {
-		return withEnd(ctx, classifyPostgres(err))
-	}
+	p := &patient{ctx: ctx, conn: conn, log: e.log.Observer}
+	p.run("SET lock_timeout = 0")
 	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "RESET lock_timeout") }()
-	start := time.Now()
-	_, err = conn.ExecContext(ctx, statement)
-	err = withEnd(ctx, classifyPostgres(err))
-	e.log.Observer.statement(ctx, start, statement, -1, err)
-	return err
+	f(p)
+	return p.err
 }
 
 func (e *postgresEngine) Snapshot(context.Context, string) error {
@@ -518,12 +538,7 @@ func (e *postgresEngine) Snapshot(context.Context, string) error {
 
 func (e *postgresEngine) State(ctx context.Context) (State, error) {
 	s := State{Empty: true, Shared: true}
-	rows, err := e.pool.QueryContext(ctx, "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
-	if err != nil {
-		return s, classifyPostgres(err)
-	}
-	defer func() { _ = rows.Close() }()
-	err = s.collect(rows)
+	err := s.collect(ctx, e.pool, "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
 	return s, classifyPostgres(err)
 }
 

@@ -569,16 +569,16 @@ func (e *sqliteEngine) State(ctx context.Context) (State, error) {
 	if e.tempDir != "" {
 		s.Path = ""
 	}
-	rows, err := e.readSQL.QueryContext(ctx, sqliteTables)
-	if err != nil {
-		return s, classifySQLite(err)
-	}
-	defer func() { _ = rows.Close() }()
-	err = s.collect(rows)
-	return s, classifySQLite(err)
+	return s, classifySQLite(s.collect(ctx, e.readSQL, sqliteTables))
 }
 
-func (s *State) collect(rows *sql.Rows) error {
+// collect reads the names of tables, which the query returns.
+func (s *State) collect(ctx context.Context, db *sql.DB, query string) error {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {

@@ -158,12 +158,7 @@ func lookInto(ctx context.Context, path string) (State, error) {
 		return s, err
 	}
 	defer func() { _ = db.Close() }()
-	rows, err := db.QueryContext(ctx, sqliteTables)
-	if err != nil {
-		return s, err
-	}
-	defer func() { _ = rows.Close() }()
-	if err := s.collect(rows); err != nil {
+	if err := s.collect(ctx, db, sqliteTables); err != nil {
 		return s, err
 	}
 	var pages, size int64
@@ -211,12 +206,7 @@ func lookIntoCopy(ctx context.Context, path string) (State, error) {
 		return s, err
 	}
 	defer func() { _ = db.Close() }()
-	rows, err := db.QueryContext(ctx, sqliteTables)
-	if err != nil {
-		return s, err
-	}
-	defer func() { _ = rows.Close() }()
-	return s, s.collect(rows)
+	return s, s.collect(ctx, db, sqliteTables)
 }
 
 // copyPages copies a file, without its log, through SQLite.

@@ -285,59 +285,49 @@ func (e *postgresEngine) buildVectorIndex(ctx context.Context, ix IndexSpec) (cr
 	if err != nil {
 		return false, false, err
 	}
-	conn, err := e.pool.Conn(ctx)
-	if err != nil {
-		return false, false, withEnd(ctx, classifyPostgres(err))
-	}
-	defer func() { _ = conn.Close() }()
-	run := func(statement string) {
-		if err == nil {
-			start := time.Now()
-			_, err = conn.ExecContext(ctx, statement)
-			err = withEnd(ctx, classifyPostgres(err))
-			e.log.Observer.statement(ctx, start, statement, -1, err)
-		}
-	}
-	// Building waits for all other transactions in the database, for as long as they take.
-	run("SET lock_timeout = 0")
-	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "RESET lock_timeout") }()
+	err = e.patient(ctx, func(p *patient) { created, measured = p.buildVectorIndex(ix, all) })
+	return created, measured, err
+}
+
+func (p *patient) buildVectorIndex(ix IndexSpec, all []vectorIndex) (created, measured bool) {
 	var old *vectorIndex
 	for i := range all {
 		v := &all[i]
 		switch {
 		case !v.valid || v.name != ix.Name && old != nil:
-			run("DROP INDEX CONCURRENTLY IF EXISTS " + v.name)
+			p.run("DROP INDEX CONCURRENTLY IF EXISTS " + v.name)
 			continue
 		case v.name != ix.Name: // the one before it was just dropped
-			run("ALTER INDEX " + v.name + " RENAME TO " + ix.Name)
+			p.run("ALTER INDEX " + v.name + " RENAME TO " + ix.Name)
 		}
 		old = v
 	}
-	if err != nil {
-		return false, false, err
+	if p.err != nil {
+		return false, false
 	}
 	if old != nil && old.fits && (old.kind == ix.Method || ix.AnyKind) && !old.unfit(ix.Rows) {
-		return false, old.Search10 > 0 && !old.outgrown(ix.Rows), nil
+		return false, old.Search10 > 0 && !old.outgrown(ix.Rows)
 	}
 	name := ix.Name
 	if old != nil {
 		name += newSuffix
 	}
-	if lists := listsOf(ix.Rows); ix.Method == IndexIVFFlat && err == nil {
+	if lists := listsOf(ix.Rows); ix.Method == IndexIVFFlat {
 		need := listsMemory(lists, ix.Base.Dimensions)/1024 + 1024
 		var have int64
-		if err = conn.QueryRowContext(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'").Scan(&have); err == nil && have < need {
-			run("SET maintenance_work_mem = " + strconv.FormatInt(need, 10))
-			defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "RESET maintenance_work_mem") }()
+		err := p.conn.QueryRowContext(p.ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'").Scan(&have)
+		p.err = withEnd(p.ctx, classifyPostgres(err))
+		if p.err == nil && have < need {
+			p.run("SET maintenance_work_mem = " + strconv.FormatInt(need, 10))
+			defer func() { _, _ = p.conn.ExecContext(context.WithoutCancel(p.ctx), "RESET maintenance_work_mem") }()
 		}
-		err = withEnd(ctx, classifyPostgres(err))
 	}
-	run("CREATE INDEX CONCURRENTLY IF NOT EXISTS " + name + " ON " + ix.Table + " USING " + ix.Method + " " + ix.Body)
+	p.run("CREATE INDEX CONCURRENTLY IF NOT EXISTS " + name + " ON " + ix.Table + " USING " + ix.Method + " " + ix.Body)
 	if old != nil {
-		run("DROP INDEX CONCURRENTLY IF EXISTS " + ix.Name)
-		run("ALTER INDEX " + name + " RENAME TO " + ix.Name)
+		p.run("DROP INDEX CONCURRENTLY IF EXISTS " + ix.Name)
+		p.run("ALTER INDEX " + name + " RENAME TO " + ix.Name)
 	}
-	return err == nil, false, err
+	return p.err == nil, false
 }
 
 // outgrown reports whether there are less than half or more than twice as many rows as were measured.
