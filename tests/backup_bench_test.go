@@ -76,16 +76,7 @@ func BenchmarkSQLiteBackup(b *testing.B) {
 			}
 		}
 	})
-	b.Run("dump to a file, read back", func(b *testing.B) {
-		for b.Loop() {
-			_ = os.Remove(dump)
-			info, err := db.Backup(b.Context(), dump, migration.DumpOptions{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(info.Bytes)/(1<<20), "MiB")
-		}
-	})
+	benchmarkDump(b, db, dump)
 	b.Run("vacuum into", func(b *testing.B) {
 		for b.Loop() {
 			to := filepath.Join(b.TempDir(), "copy.db")
@@ -117,13 +108,7 @@ func BenchmarkSQLiteBackup(b *testing.B) {
 	})
 }
 
-// BenchmarkPostgresBackup compares a dump with pg_dump's custom format.
-func BenchmarkPostgresBackup(b *testing.B) {
-	dsn := postgresDSN(b)
-	schema := schemaName(b, dsn)
-	db := open(b, killedConfig(dsn, schema))
-	benchmarkRows(b, db)
-	dump := filepath.Join(b.TempDir(), "talk.dump")
+func benchmarkDump(b *testing.B, db *talkbase.DB, dump string) {
 	b.Run("dump to a file, read back", func(b *testing.B) {
 		for b.Loop() {
 			_ = os.Remove(dump)
@@ -134,6 +119,16 @@ func BenchmarkPostgresBackup(b *testing.B) {
 			b.ReportMetric(float64(info.Bytes)/(1<<20), "MiB")
 		}
 	})
+}
+
+// BenchmarkPostgresBackup compares a dump with pg_dump's custom format.
+func BenchmarkPostgresBackup(b *testing.B) {
+	dsn := postgresDSN(b)
+	schema := schemaName(b, dsn)
+	db := open(b, killedConfig(dsn, schema))
+	benchmarkRows(b, db)
+	dump := filepath.Join(b.TempDir(), "talk.dump")
+	benchmarkDump(b, db, dump)
 	b.Run("pg_dump -Fc", func(b *testing.B) {
 		for b.Loop() {
 			to := filepath.Join(b.TempDir(), "pg.dump")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -98,17 +97,13 @@ func TestDatabasesMoveBetweenEngines(t *testing.T) {
 	}
 }
 
-func init() { childTasks["dump"] = beDumpChild }
+func init() { childTasks["dump"] = taskOf(beDumpChild) }
 
 // dumpTask is a database that is dumped, restored and copied in a process of its own.
 type dumpTask struct{ From, Dir string }
 
 // beDumpChild prints the largest heap, in bytes, that each of these had.
-func beDumpChild(task string) error {
-	var c dumpTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beDumpChild(c dumpTask) error {
 	ctx := context.Background()
 	cfg := killedConfig(c.From, "")
 	cfg.Performance.WorkMem, cfg.Performance.MaintenanceWorkMem = "4MB", "4MB"
@@ -173,12 +168,8 @@ func TestBackupsHaveBoundedMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b, err := json.Marshal(dumpTask{path, t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=dump "+string(b), "GOGC=25")
+	cmd := child(t, "dump", dumpTask{path, t.TempDir()})
+	cmd.Env = append(cmd.Env, "GOGC=25")
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err == nil {

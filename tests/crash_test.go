@@ -3,7 +3,6 @@ package tests_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,8 +24,8 @@ import (
 )
 
 func init() {
-	childTasks["crash"] = beCrashChild
-	childTasks["crash-restore"] = beCrashRestoreChild
+	childTasks["crash"] = taskOf(beCrashChild)
+	childTasks["crash-restore"] = taskOf(beCrashRestoreChild)
 }
 
 // crashState is what the rows of one round must be: by id, what they hold.
@@ -177,11 +176,7 @@ type crashTask struct {
 }
 
 // beCrashChild writes until it is killed and prints the number of each step that was committed.
-func beCrashChild(task string) error {
-	var c crashTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beCrashChild(c crashTask) error {
 	ctx := context.Background()
 	db, err := talkbase.Open(ctx, killedConfig(c.Path, ""))
 	if err != nil {
@@ -205,12 +200,7 @@ func beCrashChild(task string) error {
 // crashed runs a child, kills it so long after its nth step, and returns how many it acknowledged.
 func crashed(t *testing.T, name string, task any, nth int, after time.Duration) (acknowledged int) {
 	t.Helper()
-	b, err := json.Marshal(task)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"="+name+" "+string(b))
+	cmd := child(t, name, task)
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -420,11 +410,7 @@ func crashFile(t *testing.T, rng *rand.Rand, left, steps, halves *atomic.Int64) 
 type crashRestoreTask struct{ DSN, Schema, Dump string }
 
 // beCrashRestoreChild prints a line for each report of progress.
-func beCrashRestoreChild(task string) error {
-	var c crashRestoreTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beCrashRestoreChild(c crashRestoreTask) error {
 	ctx := context.Background()
 	db, err := talkbase.Open(ctx, killedConfig(c.DSN, c.Schema))
 	if err != nil {

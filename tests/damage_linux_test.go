@@ -2,11 +2,9 @@ package tests_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -22,8 +20,8 @@ import (
 )
 
 func init() {
-	childTasks["readonly"] = beReadOnly
-	childTasks["diskfull"] = beDiskFull
+	childTasks["readonly"] = taskOf(beReadOnly)
+	childTasks["diskfull"] = taskOf(beDiskFull)
 }
 
 // beReadOnly opens a database that its user cannot write to.
@@ -42,16 +40,25 @@ func beReadOnly(path string) error {
 }
 
 // asUser runs a child as an ordinary user, even where the tests are run by root.
-func asUser(t *testing.T, task string) ([]byte, error) {
+func asUser(t *testing.T, name string, task any) ([]byte, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"="+task)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getgid(), Size: 1}},
-	}
+	cmd := child(t, name, task)
+	cmd.SysProcAttr = namespaces(syscall.CLONE_NEWUSER, 1000)
 	return cmd.CombinedOutput()
+}
+
+// ownMounts are for a child that mounts disks of its own.
+func ownMounts() *syscall.SysProcAttr {
+	return namespaces(syscall.CLONE_NEWNS|syscall.CLONE_NEWUSER, 0)
+}
+
+// namespaces are new ones, in which the tests' user has another number.
+func namespaces(flags uintptr, user int) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Cloneflags:  flags,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getgid(), Size: 1}},
+	}
 }
 
 func TestSQLiteFilesThatCannotBeWritten(t *testing.T) {
@@ -90,7 +97,7 @@ func TestSQLiteFilesThatCannotBeWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
-			if out, err := asUser(t, "readonly "+path); err != nil {
+			if out, err := asUser(t, "readonly", path); err != nil {
 				t.Errorf("the child: %v: %s", err, out)
 			}
 			if after := folder(t, dir); after["talk.db"] != before["talk.db"] {
@@ -108,11 +115,7 @@ type diskTask struct {
 }
 
 // beDiskFull writes until there is no room, and looks what is there then, and once there is room again.
-func beDiskFull(task string) error {
-	var c diskTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beDiskFull(c diskTask) error {
 	ctx := context.Background()
 	disk := filepath.Join(c.Dir, "disk")
 	if err := os.Mkdir(disk, 0o700); err != nil {
@@ -256,17 +259,8 @@ func TestSQLiteDiskFull(t *testing.T) {
 	for name, limit := range map[string]bool{"a small disk": false, "files that may not grow": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, err := json.Marshal(diskTask{Dir: t.TempDir(), Limit: limit})
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), childVariable+"=diskfull "+string(b))
-			cmd.SysProcAttr = &syscall.SysProcAttr{
-				Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-				UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-				GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-			}
+			cmd := child(t, "diskfull", diskTask{Dir: t.TempDir(), Limit: limit})
+			cmd.SysProcAttr = ownMounts()
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("the child: %v: %s", err, out)
 			}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -23,7 +22,7 @@ import (
 	"github.com/talkbase/talkbase/repo"
 )
 
-func init() { childTasks["faults"] = beFaultChild }
+func init() { childTasks["faults"] = taskOf(beFaultChild) }
 
 // faultTask is what a child process does with a disk of its own.
 type faultTask struct {
@@ -71,11 +70,7 @@ func fill(dir string) error {
 	}
 }
 
-func beFaultChild(task string) error {
-	var c faultTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beFaultChild(c faultTask) error {
 	ctx := context.Background()
 	dirs := map[string]string{}
 	for _, name := range []string{"target", "backup", "work"} {
@@ -172,17 +167,8 @@ func faultyImport(ctx context.Context, db *talkbase.DB, c faultTask, dirs map[st
 // runFault runs a child in a mount namespace of its own.
 func runFault(t *testing.T, task faultTask) faultOutcome {
 	t.Helper()
-	b, err := json.Marshal(task)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=faults "+string(b))
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
+	cmd := child(t, "faults", task)
+	cmd.SysProcAttr = ownMounts()
 	cmd.Stderr = t.Output()
 	stdout, err := cmd.Output()
 	var out faultOutcome
@@ -270,7 +256,7 @@ func TestNoRoomIsSaidFirst(t *testing.T) {
 	}
 }
 
-func init() { childTasks["unreadable"] = beUnreadable }
+func init() { childTasks["unreadable"] = taskOf(beUnreadable) }
 
 // beUnreadable imports a file that its user may not read.
 func beUnreadable(task string) error {
@@ -300,14 +286,7 @@ func TestSourcesThatMayNotBeRead(t *testing.T) {
 	if err := os.Chmod(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=unreadable "+path)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getgid(), Size: 1}},
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := asUser(t, "unreadable", path); err != nil {
 		t.Errorf("the child: %v: %s", err, out)
 	}
 }

@@ -2,7 +2,6 @@ package tests_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -22,19 +21,7 @@ func legacyChat(t *testing.T, chat fixtures.LegacyChat, statements ...string) st
 	if _, err := chat.Write(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db.SetMaxOpenConns(1)
-	for _, s := range statements {
-		if _, err := db.ExecContext(t.Context(), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	plain(t, path, statements...)
 	return path
 }
 

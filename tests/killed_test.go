@@ -29,7 +29,30 @@ import (
 const childVariable = "TALKBASE_TEST_CHILD"
 
 // childTasks are what child processes do.
-var childTasks = map[string]func(task string) error{"imports": beChild}
+var childTasks = map[string]func(task string) error{"imports": taskOf(beChild)}
+
+// taskOf makes a task of what takes its JSON.
+func taskOf[T any](be func(T) error) func(task string) error {
+	return func(task string) error {
+		var c T
+		if err := json.Unmarshal([]byte(task), &c); err != nil {
+			return err
+		}
+		return be(c)
+	}
+}
+
+// child is a command that has a child process do a task.
+func child(t testing.TB, name string, task any) *exec.Cmd {
+	t.Helper()
+	b, err := json.Marshal(task)
+	if err != nil {
+		t.Errorf("task %s: %v", name, err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), childVariable+"="+name+" "+string(b))
+	return cmd
+}
 
 // childTask is what a child process does until it is killed.
 type childTask struct {
@@ -51,11 +74,7 @@ func (c childTask) options() migration.ImportOptions {
 
 // beChild imports or rolls back. It prints a line when it is ready and one for every
 // report of progress.
-func beChild(task string) error {
-	var c childTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beChild(c childTask) error {
 	ctx := context.Background()
 	db, err := talkbase.Open(ctx, killedConfig(c.DSN, c.Schema))
 	if err != nil {
@@ -107,12 +126,7 @@ func someMoment(rng *rand.Rand, phases ...migration.Phase) moment {
 // killed, and the last phase it reported.
 func runChild(t *testing.T, task childTask, m *moment) (killed bool, last migration.Phase) {
 	t.Helper()
-	b, err := json.Marshal(task)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=imports "+string(b))
+	cmd := child(t, "imports", task)
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err == nil {

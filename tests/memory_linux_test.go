@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"runtime/metrics"
@@ -24,7 +23,7 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
-func init() { childTasks["memory"] = beMemoryChild }
+func init() { childTasks["memory"] = taskOf(beMemoryChild) }
 
 // memoryTask is a load whose memory a child process measures.
 type memoryTask struct {
@@ -44,11 +43,7 @@ type memoryResult struct {
 
 // beMemoryChild runs a load in a process of its own, so that nothing else is measured, and prints a
 // memoryResult.
-func beMemoryChild(task string) (err error) {
-	var c memoryTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beMemoryChild(c memoryTask) (err error) {
 	ctx := context.Background()
 	budget := memory.New(c.Budget)
 	var dbs []*talkbase.DB
@@ -259,12 +254,7 @@ func testMemory(t *testing.T, place func(t *testing.T) (dsn, schema string), gro
 
 func runMemoryChild(t *testing.T, task memoryTask) (r memoryResult) {
 	t.Helper()
-	b, err := json.Marshal(task)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=memory "+string(b))
+	cmd := child(t, "memory", task)
 	cmd.Stderr = t.Output()
 	out, err := cmd.Output()
 	if err != nil {

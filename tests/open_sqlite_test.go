@@ -24,7 +24,12 @@ func plain(t *testing.T, path string, statements ...string) {
 	if err != nil {
 		t.Fatalf("open %s: got error %v, want none", path, err)
 	}
-	defer func() { _ = db.Close() }()
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("close %s: got error %v, want none", path, err)
+		}
+	}()
+	db.SetMaxOpenConns(1) // so that temporary tables and pragmas are there for the next
 	for _, s := range statements {
 		if _, err := db.ExecContext(t.Context(), s); err != nil {
 			t.Fatalf("%s: got error %v, want none", s, err)

@@ -11,7 +11,6 @@ import (
 	"iter"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -33,7 +32,7 @@ import (
 	"github.com/talkbase/talkbase/services"
 )
 
-func init() { childTasks["secrets"] = beSecretive }
+func init() { childTasks["secrets"] = taskOf(beSecretive) }
 
 // The secrets that are planted: no log line, span or metric may show one.
 const (
@@ -86,11 +85,7 @@ type secretTask struct {
 
 // beSecretive does everything with secrets. The library logs to standard error; traces, metrics and
 // statistics are printed.
-func beSecretive(task string) (err error) {
-	var c secretTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beSecretive(c secretTask) (err error) {
 	if err := os.Chdir(c.Work); err != nil {
 		return err
 	}
@@ -463,12 +458,7 @@ func testSecrets(t *testing.T, place func(t *testing.T) (dsn, schema string), wa
 		if err := os.Mkdir(work, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		b, err := json.Marshal(secretTask{DSN: dsn, Schema: schema, Work: work, Slow: slow})
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), childVariable+"=secrets "+string(b))
+		cmd := child(t, "secrets", secretTask{DSN: dsn, Schema: schema, Work: work, Slow: slow})
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("the child ended with %v: %s", err, out[max(0, len(out)-4000):])

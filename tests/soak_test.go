@@ -11,7 +11,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +25,7 @@ import (
 	"github.com/talkbase/talkbase/repo"
 )
 
-func init() { childTasks["soak"] = beSoaking }
+func init() { childTasks["soak"] = taskOf(beSoaking) }
 
 // soakTask says how long to use a database from many goroutines.
 type soakTask struct {
@@ -69,11 +68,7 @@ func soakConfig(c soakTask) talkbase.Config {
 }
 
 // beSoaking is the second process. It prints its ledger.
-func beSoaking(task string) error {
-	var c soakTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beSoaking(c soakTask) error {
 	ctx := context.Background()
 	db, err := talkbase.Open(ctx, soakConfig(c))
 	if err != nil {
@@ -529,12 +524,7 @@ func testSoak(t *testing.T, place func(t *testing.T) (dsn, schema string)) {
 }
 
 func runSoakChild(t *testing.T, c soakTask) (l ledger, err error) {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return l, err
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=soak "+string(b))
+	cmd := child(t, "soak", c)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -15,7 +14,7 @@ import (
 	"github.com/talkbase/talkbase/models"
 )
 
-func init() { childTasks["locked"] = beLockProbe }
+func init() { childTasks["locked"] = taskOf(beLockProbe) }
 
 // The bytes that SQLite locks on a file, as its documentation of file locking says.
 const (
@@ -61,9 +60,7 @@ func TestSQLiteOpeningAgainKeepsTheLock(t *testing.T) {
 			}
 			locked := func(when string) {
 				t.Helper()
-				cmd := exec.CommandContext(t.Context(), os.Args[0])
-				cmd.Env = append(os.Environ(), childVariable+"=locked "+path)
-				if out, err := cmd.CombinedOutput(); err != nil {
+				if out, err := child(t, "locked", path).CombinedOutput(); err != nil {
 					t.Errorf("%s: %v: %s", when, err, out)
 				}
 			}

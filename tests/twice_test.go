@@ -2,11 +2,9 @@ package tests_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -16,7 +14,7 @@ import (
 	"github.com/talkbase/talkbase/repo"
 )
 
-func init() { childTasks["opener"] = beOpener }
+func init() { childTasks["opener"] = taskOf(beOpener) }
 
 // openerTask is what another process does with a database.
 type openerTask struct {
@@ -29,11 +27,7 @@ type openerTask struct {
 	Want string
 }
 
-func beOpener(task string) error {
-	var c openerTask
-	if err := json.Unmarshal([]byte(task), &c); err != nil {
-		return err
-	}
+func beOpener(c openerTask) error {
 	ctx := context.Background()
 	cfg := killedConfig(c.DSN, c.Schema)
 	cfg.Migrate = c.Migrate
@@ -58,12 +52,7 @@ func beOpener(task string) error {
 }
 
 func runOpener(t *testing.T, c openerTask) error {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=opener "+string(b))
+	cmd := child(t, "opener", c)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
