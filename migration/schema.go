@@ -213,8 +213,13 @@ func (s *Schema) checkAnalyser(ctx context.Context) error {
 
 // backup copies an SQLite file before its schema changes.
 func (s *Schema) backup(ctx context.Context, path string, version int64) error {
-	to := fmt.Sprintf("%s.v%d-%s.bak", path, version, time.Now().UTC().Format("20060102T150405.000"))
-	if err := s.eng().Snapshot(ctx, to); err != nil {
+	var to string
+	err := fs.ErrExist
+	for errors.Is(err, fs.ErrExist) && ctx.Err() == nil { // another process may copy it in the same millisecond
+		to = fmt.Sprintf("%s.v%d-%s.bak", path, version, time.Now().UTC().Format("20060102T150405.000"))
+		err = s.eng().Snapshot(ctx, to)
+	}
+	if err != nil {
 		return fmt.Errorf("copying the database to %s before changing its schema: %w", filepath.Base(to), err)
 	}
 	// Not where the file is, which may tell whose it is.
