@@ -292,7 +292,7 @@ func (c *check) indexes(ctx context.Context) error {
 
 func (c *check) sequences(ctx context.Context) error {
 	for _, t := range []string{"conversations", "messages", "message_attachments", "knowledge_chunks", "knowledge_vectors"} {
-		if c.lacks(t) {
+		if c.missing[t] {
 			return nil
 		}
 	}

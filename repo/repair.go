@@ -98,20 +98,9 @@ func (h *Health) IndexMissingText(ctx context.Context) (total int64, err error) 
 	for _, t := range textSources {
 		key := h.s.eng().MatchTerms(t.terms, text.Query{}).Key
 		query := strings.Replace(t.query, " ORDER BY", fmt.Sprintf(" AND NOT EXISTS (SELECT 1 FROM %s t WHERE t.%s = %s.%s) ORDER BY", t.terms, key, t.table, keysOf[t.table].number), 1)
-		for after := int64(0); ; {
-			var last int64
-			var n int
-			err := h.s.write(ctx, "index text", func(ctx context.Context, db *gorm.DB) (err error) {
-				last, n, err = h.s.indexText(ctx, db, t.terms, query, after)
-				return err
-			})
-			if err != nil {
-				return total, err
-			}
-			if n == 0 {
-				break
-			}
-			after, total = last, total+int64(n)
+		n, err := h.s.indexAll(ctx, "index text", t.terms, query)
+		if total += n; err != nil {
+			return total, err
 		}
 	}
 	return total, nil
@@ -125,15 +114,10 @@ func (h *Health) DropStaleText(ctx context.Context) (total int64, err error) {
 		for after := int64(-1 << 62); ; {
 			var ids []int64
 			err := h.s.write(ctx, "clean text index", func(ctx context.Context, db *gorm.DB) (err error) {
-				if ids, err = engine.Collect(ctx, db, engine.Value[int64], query, after, repairBatch); err != nil {
+				if ids, err = engine.Collect(ctx, db, engine.Value[int64], query, after, repairBatch); err != nil || len(ids) == 0 {
 					return err
 				}
-				for _, id := range ids {
-					if err := h.s.eng().DeleteTerms(ctx, db, t.terms, []int64{id}); err != nil {
-						return err
-					}
-				}
-				return nil
+				return h.s.eng().DeleteTerms(ctx, db, t.terms, ids)
 			})
 			if err != nil {
 				return total, err

@@ -257,10 +257,9 @@ func (r *Search) limitTo(w *where, q checkedTextQuery, created string) {
 func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	var total int64
 	for _, t := range textSources {
-		n, err := r.rebuild(ctx, t.terms, t.query)
-		total += n
-		if err != nil {
-			return total, wrap("rebuild text index", err)
+		n, err := r.s.indexAll(ctx, "rebuild text index", t.terms, t.query)
+		if total += n; err != nil {
+			return total, err
 		}
 	}
 	return total, r.s.write(ctx, "rebuild text index", func(ctx context.Context, db *gorm.DB) error {
@@ -270,12 +269,13 @@ func (r *Search) RebuildTextIndex(ctx context.Context) (int64, error) {
 	})
 }
 
-func (r *Search) rebuild(ctx context.Context, terms, query string) (total int64, err error) {
+// indexAll indexes all rows of a query, in transactions of bounded size, and returns how many there were.
+func (s *Store) indexAll(ctx context.Context, op, terms, query string) (total int64, err error) {
 	for after := int64(0); ; {
 		var last int64
 		var n int
-		err := r.s.WithTransaction(ctx, func(ctx context.Context, tx *Tx) (err error) {
-			last, n, err = r.s.indexText(ctx, tx.db, terms, query, after)
+		err := s.write(ctx, op, func(ctx context.Context, db *gorm.DB) (err error) {
+			last, n, err = s.indexText(ctx, db, terms, query, after)
 			return err
 		})
 		if err != nil || n == 0 {

@@ -12,6 +12,7 @@ import (
 
 	_ "modernc.org/sqlite" // for damage that talkbase's own connections refuse to do
 
+	"github.com/talkbase/talkbase"
 	"github.com/talkbase/talkbase/migration"
 	"github.com/talkbase/talkbase/models"
 	"github.com/talkbase/talkbase/repo"
@@ -29,6 +30,8 @@ func healthCases() []testCase {
 		{name: "orphans that somebody wrote go only when asked", run: repairOrphans},
 		{name: "an unfinished import keeps its text and indexes", run: unfinishedImport},
 		{name: "a text index that is lost is made anew", run: lostText},
+		{name: "a text index with gaps keeps what it holds", run: gapsInText},
+		{name: "sequences are looked at without vectors", configure: func(c *talkbase.Config) { c.Vector.Disabled = true }, run: sequencesWithoutVectors},
 		{name: "an older schema is a finding", run: olderSchema},
 	}
 	for _, p := range plants() {
@@ -584,6 +587,33 @@ func repairOrphans(b *bench) {
 		equal(b.t, "rows of "+table, b.number("SELECT count(*) FROM "+table), n)
 	}
 	deepEqual(b.t, "found", b.searched("pear"), []string{"n1"})
+}
+
+func sequencesWithoutVectors(b *bench) {
+	b.conversation("c")
+	for _, id := range []string{"s1", "s2", "s3"} {
+		b.message("c", id, "a quince")
+	}
+	b.damage(plant{name: "sequence", sqlite: []string{"UPDATE sqlite_sequence SET seq = 1 WHERE name = 'messages'"}, postgres: []string{"SELECT setval('messages_id_seq', 1)"}})
+	found := b.validate()
+	equal(b.t, "sequences behind", len(found.Find(repo.FindingSequenceBehind)), 1)
+	r, err := b.db.Repair(b.ctx, services.RepairOptions{NoBackup: true})
+	wantNil(b.t, "repair", err)
+	equal(b.t, "sequences behind after the repair", len(r.After.Find(repo.FindingSequenceBehind)), 0)
+}
+
+func gapsInText(b *bench) {
+	b.conversation("c")
+	for _, id := range []string{"g1", "g2", "g3", "g4"} {
+		b.message("c", id, "a quince")
+	}
+	const rows = " IN (SELECT id FROM messages WHERE msg_id IN ('g1', 'g3'))"
+	b.damage(plant{name: "gaps", sqlite: []string{"DELETE FROM message_terms WHERE rowid" + rows}, postgres: []string{"DELETE FROM message_terms WHERE id" + rows}})
+	equal(b.t, "found before", len(b.searched("quince")), 2)
+	r, err := b.db.Repair(b.ctx, services.RepairOptions{NoBackup: true})
+	wantNil(b.t, "repair", err)
+	equal(b.t, "ok", r.After.OK, true)
+	equal(b.t, "found after", len(b.searched("quince")), 4)
 }
 
 func unfinishedImport(b *bench) {

@@ -119,8 +119,7 @@ type Engine interface {
 	// AddTerms indexes documents under their row ids, which must not be in the index: the schema's
 	// triggers take a row out when it is deleted or its text changes.
 	AddTerms(ctx context.Context, tx *gorm.DB, table string, docs []TermDoc) error
-	// DeleteTerms takes rows out of the index, given in ascending order, and what the index holds of others
-	// in between that are gone. Those that others are adding at this moment stay.
+	// DeleteTerms takes rows out of the index.
 	DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error
 	// MatchTerms returns the SQL that finds q in a terms table under the alias t.
 	MatchTerms(table string, q text.Query) TermMatch

@@ -496,10 +496,10 @@ func (e *sqliteEngine) AddTerms(ctx context.Context, tx *gorm.DB, table string, 
 
 // DeleteTerms deletes all in between, because nobody else is writing.
 func (e *sqliteEngine) DeleteTerms(ctx context.Context, tx *gorm.DB, table string, ids []int64) error {
-	if len(ids) == 0 {
-		return nil
+	list, err := json.Marshal(ids)
+	if err == nil {
+		_, err = Exec(ctx, tx, "DELETE FROM "+table+" WHERE rowid IN (SELECT value FROM json_each(?))", string(list))
 	}
-	_, err := Exec(ctx, tx, "DELETE FROM "+table+" WHERE rowid BETWEEN ? AND ?", ids[0], ids[len(ids)-1])
 	return err
 }
 
